@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::nn::{counters, emulated};
 use crate::spec::{self, RunSpec};
-use crate::tasks::{Blueprint, DataSet, Opened, Run, Split, Task, Work};
+use crate::tasks::{Blueprint, DataSet, Opened, Run, Split, Task, TaskVisitor};
 use crate::train::{Checkpoint, Flow, Step, Trainer};
 
 /// The results of a training.
@@ -64,9 +64,9 @@ fn run(of_task: &str, overrides: &[&str]) -> RunSpec {
 }
 
 /// Does `work` on a run's task with seed 1, on data of noise.
-fn on_noise<W: Work>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
+fn on_noise<W: TaskVisitor>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
     let run = Run { spec, seed: 1, device };
-    Opened::synthetic(spec, train, 10).unwrap().work(run, work)
+    Opened::synthetic(spec, train, 10).unwrap().visit(run, work)
 }
 
 /// Trains on a device.
@@ -86,10 +86,10 @@ impl Training<'_> {
 }
 
 /// Trains an epoch, evaluates, and checks that resuming from the checkpoint gives the same evaluation.
-impl Work for Training<'_> {
+impl TaskVisitor for Training<'_> {
     type Output = Trained;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Trained {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Trained {
         let mut trainer = self.trainer(task, blueprint);
         let mut steps = Vec::new();
         trainer
@@ -116,10 +116,10 @@ fn train(spec: &RunSpec, device: &Device) -> Trained {
 /// Returns the weights that a training starts from.
 struct Start<'a>(Training<'a>);
 
-impl Work for Start<'_> {
+impl TaskVisitor for Start<'_> {
     type Output = BTreeMap<String, Tensor>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
         self.0.trainer(task, blueprint).store().snapshot().unwrap()
     }
 }
@@ -215,10 +215,10 @@ fn training_matches_the_cpu(on_gpu: impl Fn(&RunSpec) -> Trained) {
 /// Counts the kernels and products that an epoch queues on a GPU.
 struct Launches<'a>(Training<'a>);
 
-impl Work for Launches<'_> {
+impl TaskVisitor for Launches<'_> {
     type Output = [u64; 2];
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> [u64; 2] {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> [u64; 2] {
         let mut trainer = self.0.trainer(task, blueprint);
         let before = counters(self.0.device).unwrap();
         trainer.train_epoch(|_| Flow::Continue).unwrap();
@@ -260,10 +260,10 @@ fn emulated_trainings_match_the_cpu() {
 /// The end must have the same bits, so the checkpoint must have moments, copies and the step's number.
 struct Resuming<'a>(Training<'a>);
 
-impl Work for Resuming<'_> {
+impl TaskVisitor for Resuming<'_> {
     type Output = ();
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
         assert_eq!(task.data().len(Split::Train), 12);
         let mut whole = self.0.trainer(task, blueprint);
         whole.train_epoch(|_| Flow::Continue).unwrap();

@@ -107,15 +107,7 @@ pub fn adapt(
 ) -> Result<AdaptedWeights> {
     let Aligned { checkpoint, classes, positions } = align(checkpoint, run, class_names)?;
     let conversion = conversion(checkpoint.vlora.as_ref(), checkpoint.lora.is_some(), run);
-    if let (Conversion::None, Some(start)) = (conversion, &run.start) {
-        let is_default = start.base_init.is_first() && start.increments.is_svd();
-        if !is_default {
-            return Err(Fault::new("the weights share layers in this way already")
-                .found("`base_init` or `increments`, which are about dense weights")
-                .expected("a dense model to start from, or neither of both fields")
-                .into());
-        }
-    }
+    check_conversion(conversion, run)?;
     let (mut values, kept) = match (conversion, &run.vlora) {
         (Conversion::Decomposed, Some(vlora)) => {
             let (compressed, kept) = checkpoint.compressed(vlora, run.start.as_ref())?;
@@ -129,6 +121,20 @@ pub fn adapt(
         values.retain(|name, _| !head.contains(name));
     }
     Ok(AdaptedWeights { values, conversion, kept, classes, positions })
+}
+
+/// Refuses fields of `start` that are about the conversion of a dense model, where there is none.
+pub fn check_conversion(conversion: Conversion, run: &RunSpec) -> Result<()> {
+    let Some(start) = run.start.as_ref().filter(|_| conversion == Conversion::None) else {
+        return Ok(());
+    };
+    match start.base_init.is_first() && start.increments.is_svd() {
+        true => Ok(()),
+        false => Err(Fault::new("the weights share layers in this way already")
+            .found("`start.base_init` or `start.increments`, which are about dense weights")
+            .expected("a dense model to start from, or neither of both fields")
+            .into()),
+    }
 }
 
 /// The conversion that a run needs to start from weights of this method, with or without LoRA.

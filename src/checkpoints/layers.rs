@@ -226,11 +226,13 @@ pub fn read_layers(
         if file.tensors.keys().any(|name| is_pytorch_name(name)) {
             file.tensors = by_our_names(&file)?;
         }
+        expect_alpha(path, alpha, None)?;
         return Ok((layers(&file, stack)?, file));
     }
     // The number of heads does not change the matrices, so any number will do.
     let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
+    expect_alpha(path, alpha, loaded.checkpoint.vlora.as_ref().map(|vlora| vlora.alpha))?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
     let mut layers = layers(&file, stack)?;
     let of_stack = match layers.stack {
@@ -256,6 +258,17 @@ pub fn read_layers(
         None => format!("{}{of_stack}", loaded.form),
     };
     Ok((layers, file))
+}
+
+/// Refuses an alpha that the file contradicts.
+fn expect_alpha(path: &Path, given: Option<f64>, held: Option<f64>) -> Result<()> {
+    let Some(given) = given.filter(|given| Some(*given) != held) else { return Ok(()) };
+    let held = held.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
+    Err(Fault::new(format!("the file has {held}"))
+        .file(path)
+        .found(format!("alpha {given}"))
+        .expected("an alpha only for files that do not store it")
+        .into())
 }
 
 /// The layers of dense weights.

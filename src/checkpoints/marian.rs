@@ -25,7 +25,7 @@ use super::hints::Hints;
 use super::marian_config::MarianConfig;
 use super::read_base::read_config;
 use super::shapes::Renamed;
-use crate::data::translation::{BEGIN, MarianFolder, PairTokenizers, VOCABULARY, Vocabulary};
+use crate::data::translation::{BOS, MarianFolder, PairTokenizers, VOCABULARY, Vocabulary};
 use crate::error::{Fault, Result};
 use crate::models::encoder_decoder::sinusoids;
 use crate::spec::{
@@ -252,7 +252,7 @@ fn in_order(tensor: &Tensor, rows: &[usize]) -> Result<Tensor> {
 /// Biases by which the beginning of a translation is never predicted.
 fn never_begins(bias: &Tensor) -> Result<Tensor> {
     let mut values = bias.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-    if let Some(begin) = values.get_mut(BEGIN as usize) {
+    if let Some(begin) = values.get_mut(BOS as usize) {
         *begin = NEVER;
     }
     Ok(Tensor::new(values, &Device::Cpu)?)

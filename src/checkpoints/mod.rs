@@ -61,7 +61,9 @@ mod tokenizer;
 mod unsupported;
 mod weights;
 
-pub use adapt::{AdaptedWeights, Aligned, adapt, align, check_model, conversion, resampled};
+pub use adapt::{
+    AdaptedWeights, Aligned, adapt, align, check_conversion, check_model, conversion, resampled,
+};
 pub use authors::{authors_targets, authors_tensors, construction};
 pub use base::{BaseModel, BertConfig, BertKind, Gpt2Config, StackConfig, T5Config, VitConfig};
 pub use checkpoint::Checkpoint;

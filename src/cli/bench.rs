@@ -36,11 +36,11 @@ pub struct BenchArgs {
     /// Steps before them, which are not timed
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
-    /// Measure all arms so many times in turn, each time `--steps` steps, and show each arm's step
-    /// time over the baseline's in the same round
+    /// Rounds: each times `--steps` steps of every arm, in turn, and shows an arm's step time over the
+    /// baseline's in the same round
     #[arg(long, value_name = "N", default_value_t = 1)]
     rounds: usize,
-    /// Take made-up examples of the model's size; needs no data
+    /// Take random examples of the model's size; needs no data
     #[arg(long)]
     synthetic: bool,
     /// Write the measurements as JSON, with quartiles, into this file; `-` prints them instead of

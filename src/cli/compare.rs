@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FormatArgs, FormatName, clean, listed, place, print, print_as, several};
+use super::{FormatName, clean, listed, place, print, print_as, several};
 use crate::error::Result;
 use crate::report::{Format, RunComparison, count};
 use crate::tasks::evidence;
@@ -14,11 +14,14 @@ pub struct CompareArgs {
     /// The folder of a finished run, or its id under results/
     #[arg(value_name = "RUN")]
     first: PathBuf,
-    /// Another one
+    /// A second run to compare it with
     #[arg(value_name = "OTHER")]
     second: PathBuf,
-    #[command(flatten)]
-    format: FormatArgs,
+    /// How to print it: as text, or for programs a table of the test examples that exactly one of the runs has right
+    ///
+    /// Where examples are not right or wrong, that is the table of the results.
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatName,
 }
 
 /// The most examples and classes that are listed in the text.
@@ -30,13 +33,13 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
     let runs = [&experiment.run(&first), &other.run(&second)];
     let comparison = RunComparison::read(&|run| evidence(&run.spec.spec), runs)?;
     let examples = comparison.examples();
-    if args.format.format != FormatName::Table {
-        // For programs: the examples on which they disagree.
+    if args.format != FormatName::Table {
+        // The examples on which they disagree, else their results.
         let table = match &examples {
             Some(examples) => examples.disagreements(),
             None => comparison.results(),
         };
-        return print_as(args.format.format, &table.render(args.format.format.into()));
+        return print_as(args.format, &table.render(args.format.into()));
     }
     let mut text = format!("first: {}\nsecond: {}\n\n", clean(&first), clean(&second));
     let differences = comparison.spec_differences();

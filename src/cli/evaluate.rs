@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::hub::LockedHubArgs;
-use super::weights::refuse_overwriting;
-use super::{DeviceArgs, FormatArgs, FormatName, print_as};
+use super::weights::{check_options, refuse_overwriting};
+use super::{DeviceArgs, FormatArgs, FormatName, eprint_line, print_as};
 use crate::atomic::write_atomic;
 use crate::checkpoints::{Loaded, read_checkpoint};
 use crate::error::Result;
@@ -17,7 +17,7 @@ use crate::runner::{
     Evaluated, chosen_variant, device_kind, device_name, evaluate as evaluated, evaluation_hints,
     named_variants,
 };
-use crate::spec::{self, Variant};
+use crate::spec::{self, DeviceKind, Variant};
 use crate::tasks::Split;
 
 #[derive(Debug, Args)]
@@ -110,10 +110,12 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     };
     let loaded =
         args.hub.checkpoint(&args.spec, &args.checkpoint, |path| read_checkpoint(path, &hints))?;
+    check_options(&args.checkpoint, &loaded.checkpoint, args.heads, args.alpha)?;
     let name = args.checkpoint.display().to_string();
     let own = run.as_ref().map(|run| &run.spec.spec);
     let variant = chosen_variant(&loaded, &variants, own, args.arm.is_some())
         .map_err(|e| e.map_fault(|fault| fault.under(name)))?;
+    tell_overrides_without_effect(args, variant, device_kind(&device));
     let split = Split::from(args.split);
     let hub = args.hub.open(&args.spec, false)?;
     let done = evaluated(&loaded, variant, split, &hub, &device)?;
@@ -149,6 +151,22 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
             other => table.render(other.into()),
         },
     )
+}
+
+/// Prints a note for each `--set` without which the chosen arm would be the same.
+fn tell_overrides_without_effect(args: &EvaluateArgs, variant: &Variant, kind: DeviceKind) {
+    for (i, argument) in args.set.iter().enumerate() {
+        let others: Vec<String> = [&args.set[..i], &args.set[i + 1..]].concat();
+        // Without it, the spec may not be valid.
+        let Ok(without) = spec::load_for(Some(kind), &args.spec, &others, &models::parameters)
+        else {
+            continue;
+        };
+        let is_same = |other: &Variant| other.label == variant.label && other.spec == variant.spec;
+        if without.variants.iter().any(is_same) {
+            eprint_line(&format!("note: --set {argument} changes nothing in `{}`", variant.label));
+        }
+    }
 }
 
 /// One row.

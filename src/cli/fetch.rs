@@ -22,7 +22,7 @@ pub struct FetchArgs {
     /// Experiments' YAML files
     #[arg(required = true, value_name = "SPEC")]
     specs: Vec<PathBuf>,
-    /// Ignore the lock and pin what the Hub has now
+    /// Ignore the lock and pin the current revisions
     #[arg(long)]
     update: bool,
     #[command(flatten)]

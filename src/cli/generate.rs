@@ -21,19 +21,19 @@ pub struct GenerateArgs {
     /// How many tokens to append
     #[arg(long, value_name = "N", default_value_t = 200)]
     tokens: usize,
-    /// Below 1, probable tokens are preferred more than the model does; above 1, less
+    /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
-    /// Choose among the K most probable tokens
+    /// Top-k sampling: choose among the K most probable tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Choose among the most probable tokens that together have this probability
+    /// Nucleus sampling: choose among the most probable tokens that together have this probability
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
-    /// Another seed chooses other tokens
+    /// Seed of the sampling
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Always choose the most probable token
+    /// Greedy decoding: always choose the most probable token
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     greedy: bool,
     /// Also print to standard error how long the model took

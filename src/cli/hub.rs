@@ -18,8 +18,8 @@ use crate::terminal::{draws_bars, set_message};
 pub struct HubArgs {
     /// Use no network: files of the Hub must be in its cache, as `vlora fetch` leaves them
     ///
-    /// HF_HUB_OFFLINE=1 does the same. HF_HUB_CACHE, HF_HOME, HF_TOKEN and HF_ENDPOINT say where
-    /// the cache is, who reads, and which Hub is asked.
+    /// HF_HUB_OFFLINE=1 does the same. HF_HUB_CACHE and HF_HOME set the cache's folder, HF_TOKEN the access
+    /// token, and HF_ENDPOINT the Hub's address.
     #[arg(long)]
     offline: bool,
 }

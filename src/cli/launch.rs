@@ -10,7 +10,7 @@ use super::hub::LockedHubArgs;
 use super::run::{Keep, check_change, keep_lock, minutes};
 use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_unused_values};
 use crate::error::{Error, Fault, Result};
-use crate::results::{Claim, ExperimentFolder, RunState};
+use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
 use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
 use crate::runner::{Origin, Plan, PlannedRun, device_list, planned_kind};
@@ -43,13 +43,13 @@ struct SlurmArgs {
     /// The partition of the jobs
     #[arg(long, value_name = "NAME", value_parser = value)]
     partition: Option<String>,
-    /// The account that pays
+    /// The account to charge
     #[arg(long, value_name = "NAME", value_parser = value)]
     account: Option<String>,
     /// The quality of service
     #[arg(long, value_name = "NAME", value_parser = value)]
     qos: Option<String>,
-    /// The time of a job, as in 4:00:00; a run that needs more gets further turns
+    /// Time limit of a job, as in 4:00:00; a run that needs more is requeued, and resumes
     #[arg(long, value_name = "TIME", value_parser = value)]
     time: Option<String>,
     /// Memory of a job, as in 16G
@@ -64,17 +64,17 @@ struct SlurmArgs {
     /// Another option of sbatch, as in --option=--constraint=a100; may be given several times
     #[arg(long = "option", value_name = "OPTION", value_parser = option, allow_hyphen_values = true)]
     options: Vec<String>,
-    /// Train so many runs in a job, one after another; worth it where runs are short
+    /// Runs in a job, one after another; worth it where runs are short
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     runs_per_job: Option<usize>,
-    /// Run at most so many jobs of an array at once
+    /// The most jobs of an array that run at once
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     at_once: Option<usize>,
-    /// Have jobs warned so many seconds before their time ends; within them they leave a checkpoint
+    /// Warn jobs this many seconds before their time limit, for a last checkpoint
     #[arg(long, value_name = "SECONDS", default_value_t = 120,
         value_parser = clap::value_parser!(u32).range(1..=65_535))]
     warning: u32,
-    /// Write checkpoints at least every so many minutes, as for `vlora run`
+    /// The longest time between two checkpoints, in minutes, as for `vlora run`
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     checkpoint_minutes: Option<f64>,
     /// Which weights of finished runs to keep, as for `vlora run`
@@ -83,7 +83,7 @@ struct SlurmArgs {
     /// Let --set drop runs from the experiment's table, as for `vlora run`
     #[arg(long)]
     replace: bool,
-    /// Let jobs ask the Hub. Without it they read its cache, which this command fills
+    /// Let jobs use the network for the Hub. Without it they read its cache, which this command fills
     #[arg(long)]
     online: bool,
     #[command(flatten)]
@@ -204,9 +204,9 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
         check_path(path)?;
     }
     // Two launches at once would submit the same runs.
-    let _claim = match args.dry_run {
+    let _lock = match args.dry_run {
         true => None,
-        false => Some(Claim::new(&records)?.ok_or_else(|| {
+        false => Some(RunLock::new(&records)?.ok_or_else(|| {
             Error::from(
                 Fault::failed("another launch of this experiment is under way")
                     .source(shown(folder.path()))

@@ -67,7 +67,7 @@ enum Command {
     /// Finished runs are not done again, and an interrupted run resumes at its step, so the same
     /// command can be repeated until everything is done.
     Run(run::RunArgs),
-    /// Get everything that specs read from the Hugging Face Hub, and pin it
+    /// Download everything that specs read from the Hugging Face Hub, and pin it
     ///
     /// Names become commits; files are downloaded into the Hub's cache, resumed where they were
     /// cut, and checked by size and hash. What was got is written beside each spec, into its lock
@@ -83,7 +83,7 @@ enum Command {
     /// List the runs under results/ with their state, metric, age and size
     ///
     /// Also names runs that several experiments share, and stale ones, which no experiment compares
-    /// any more.
+    /// now.
     Runs(runs::RunsArgs),
     /// Show what makes up the id of a run, and what differs from the other arms of its experiment
     ///
@@ -95,18 +95,18 @@ enum Command {
     ///
     /// A run's progress is what its process wrote last, at most ten seconds ago.
     Status(status::StatusArgs),
-    /// Give the runs that are left to a scheduler of a cluster
+    /// Submit the runs that are left to the scheduler of a cluster
     ///
-    /// Each job begins `vlora run` for some of them. A job whose time ends gets another turn, and one whose
-    /// node fails is begun elsewhere: its runs go on from their checkpoints. The same command again submits
-    /// what is left by then.
+    /// Each job starts `vlora run` for some of them. Jobs that reach their time limit or lose their node are
+    /// requeued, and their runs resume from their checkpoints. The same command again submits what is left by
+    /// then.
     Launch(launch::LaunchArgs),
     /// Repeat a finished run, or its first steps, and compare every bit
     ///
     /// The spec, its overrides and the data are those of the run; paths are taken from here. The verdict is
     /// stored with the run and stands under the table that `vlora report` makes.
     Verify(verify::VerifyArgs),
-    /// Read finished runs' models layer by layer: what the head would answer after each of them
+    /// Read finished runs' models layer by layer (the logit lens): what the head would predict after each
     ///
     /// The final norm and the head are applied after every layer. Leaves the log-likelihood of the truth and
     /// the metric with each run, and reports on the experiment with their table and chart.
@@ -306,12 +306,13 @@ impl From<FormatName> for Format {
 /// Runs the chosen command.
 pub fn main(cli: Cli) -> Result<()> {
     match &cli.command {
-        // Before anything else uses the pool. The other commands do without, or with one made as needed.
+        // Must come before the first use of rayon's pool. The other commands do not compute with a model.
         Command::Run(_)
         | Command::Verify(_)
         | Command::Probe(_)
         | Command::Evaluate(_)
         | Command::Generate(_)
+        | Command::Translate(_)
         | Command::Bench(_) => {
             start_thread_pool()?;
         }

@@ -317,9 +317,9 @@ fn arms(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> Tabl
         .column("parameters", "parameters", Align::Right)
         .column("reduction", "reduction", Align::Right)
         .column("steps", "steps", Align::Right)
-        .column("training_flops", "FLOPs a run", Align::Right)
+        .column("training_flops", "FLOPs per run", Align::Right)
         .column("memory_bytes", "memory", Align::Right)
-        .column("seconds", "time a run", Align::Right);
+        .column("seconds", "time per run", Align::Right);
     let all: Vec<(&PlannedVariant, Option<Estimate>)> =
         plan.variants.iter().zip(estimates.iter().copied()).collect();
     let by_point = all.len() <= FEW;

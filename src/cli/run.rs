@@ -35,18 +35,18 @@ pub struct RunArgs {
     /// and their memory is not counted.
     #[arg(long, short, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Write a checkpoint of a run at least every so many minutes
+    /// The longest time between two checkpoints of a run, in minutes
     ///
     /// It is the most training that a crash can lose. A signal that stops the program loses none. At the
     /// end of an epoch a checkpoint is written more often where that takes at most 2 % of the time.
     #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = minutes)]
     checkpoint_minutes: f64,
-    /// Write one after so many optimiser steps, too
+    /// Write a checkpoint every N optimiser steps, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_steps: Option<u64>,
     /// Train the runs with these ids alone, as `vlora plan --format json` lists them
     ///
-    /// So any scheduler can carry a sweep, one command a run. The command that finishes the last run makes the
+    /// So any scheduler can run a sweep, with one command for each run. The command that finishes the last run makes the
     /// table; `vlora report` makes one of those that are finished.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
@@ -56,7 +56,7 @@ pub struct RunArgs {
     /// Stop when a run fails
     #[arg(long, conflicts_with = "retries")]
     fail_fast: bool,
-    /// Try runs that fail again, so many times, after the others
+    /// Retry failed runs up to N times, after the others
     ///
     /// For what may be gone by then: a full disk, memory that other programs hold. A try resumes from the
     /// checkpoint of the one before.
@@ -86,7 +86,7 @@ pub struct RunArgs {
     devices: DevicesArgs,
     #[command(flatten)]
     format: FormatArgs,
-    /// Where progress goes to a file, write a line at least every so many seconds
+    /// Seconds between lines of progress, where it goes to a file
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     log_every: u32,
     /// Show no progress, only the table
@@ -99,7 +99,7 @@ pub enum Keep {
     /// Those that were tested
     #[default]
     Tested,
-    /// None, once no run of the spec is left that starts from them; also of runs that were finished before
+    /// None: they are removed once no run of the spec is left that starts from them, those of earlier runs too
     None,
 }
 

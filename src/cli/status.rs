@@ -12,7 +12,7 @@ use super::runs::{experiments, name};
 use super::{FormatArgs, FormatName, clean, eprint_line, print_as, states};
 use crate::error::Result;
 use crate::report::{Align, Cell, Table, count, percent};
-use crate::results::{ClaimRecord, ExperimentFolder, Failure, Progress, RunFolder, RunState};
+use crate::results::{ExperimentFolder, Failure, LockRecord, Progress, RunFolder, RunState};
 use crate::runner::launch::{Job, jobs};
 use crate::terminal::redraw;
 
@@ -21,7 +21,7 @@ pub struct StatusArgs {
     /// The folder of all results, or of one experiment
     #[arg(default_value = "results")]
     folder: PathBuf,
-    /// Show it again every so many seconds, as in --watch=5, until no run is left to train
+    /// Show it again every N seconds, as in --watch=5, until no run is left to train
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
         default_missing_value = "2",
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -37,14 +37,14 @@ struct Run {
     arm: String,
     seed: u64,
     state: RunState,
-    claim: Option<ClaimRecord>,
+    lock: Option<LockRecord>,
     /// What a scheduler says of it, if it was given to one.
     job: Option<Job>,
     /// Why it failed.
     reason: Option<String>,
 }
 
-/// Text tables show at most so many runs that are not running.
+/// The most runs that are not running in a text table.
 const MOST: usize = 20;
 
 pub fn status(args: &StatusArgs) -> Result<()> {
@@ -95,7 +95,7 @@ fn runs_of(folder: &ExperimentFolder, jobs: &BTreeMap<String, Job>) -> Vec<Run> 
                 continue;
             }
             let run = folder.run(id);
-            let (state, claim) = run.state_and_claim();
+            let (state, lock) = run.state_and_lock();
             let reason = match state {
                 RunState::Failed => run.read_json(RunFolder::FAILURE).ok().map(reason_of),
                 _ => None,
@@ -106,7 +106,7 @@ fn runs_of(folder: &ExperimentFolder, jobs: &BTreeMap<String, Job>) -> Vec<Run> 
                 arm: variant.label.clone(),
                 seed: *seed,
                 state,
-                claim,
+                lock,
                 job: jobs.get(id).filter(|_| state != RunState::Finished).cloned(),
                 reason,
             });
@@ -124,7 +124,7 @@ fn reason_of(Failure { reason, tries, .. }: Failure) -> String {
     }
 }
 
-/// A line an experiment, then the runs under way or queued and those that need somebody.
+/// A line for each experiment, then the runs that are running or queued and those that need attention.
 fn text(runs: &[Run]) -> String {
     let mut text = String::new();
     for group in runs.chunk_by(|a, b| a.experiment == b.experiment) {
@@ -174,10 +174,10 @@ fn table(runs: &[&Run]) -> Table {
         .hidden("job_reason")
         .column("reason", "reason", Align::Left);
     for run in runs {
-        let progress = run.claim.as_ref().map(|claim| claim.progress).filter(|p| p.steps > 0);
+        let progress = run.lock.as_ref().map(|lock| lock.progress).filter(|p| p.steps > 0);
         let rate = progress.and_then(rate);
         let left = progress.zip(rate).map(|(p, rate)| p.steps.saturating_sub(p.step) as f64 / rate);
-        let holder = run.claim.as_ref().map(|claim| &claim.holder);
+        let holder = run.lock.as_ref().map(|lock| &lock.holder);
         table.row(vec![
             Cell::text(clean(&run.experiment)),
             Cell::text(&run.id),

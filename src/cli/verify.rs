@@ -20,7 +20,7 @@ pub struct VerifyArgs {
     /// The folders of finished runs, as results/quickstart/runs/3feadbede2b5, or their ids under results/
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Repeat so many optimiser steps, and interrupt them in the middle
+    /// Repeat only the first N optimiser steps, with an interruption halfway
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
     steps: u64,
     /// Repeat all of the run: training, with an interruption, selection and test

@@ -25,7 +25,7 @@ pub struct CheckpointArgs {
     path: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The form it is in; found out from its tensors' names unless given
+    /// The format of the file; recognised by its tensors' names unless given
     #[arg(long, value_name = "FROM", value_parser = any_form_parser(), default_value = AUTO,
         hide_default_value = true)]
     from: FormOrAny,
@@ -36,7 +36,7 @@ pub struct CheckpointArgs {
     /// package]
     #[arg(long, value_name = "X")]
     alpha: Option<f64>,
-    /// Give the model a new head of zeros for so many classes, which a base model without a head needs
+    /// Give the model a new head of zeros for N classes, which a base model without a head needs
     #[arg(long, value_name = "CLASSES", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     new_head: Option<u32>,
     /// Alpha of a single target's increments there, as in mlp.fc2=2; may be given several times
@@ -84,15 +84,7 @@ impl CheckpointArgs {
                 .help("leave --new-head out; a run with `start.head: new` trains another head")
                 .into());
         }
-        let heads = loaded.checkpoint.model.heads();
-        if let Some(given) = self.heads.filter(|given| *given != heads) {
-            return Err(self.contradicts(format!("--heads {given}"), format!("{heads} heads")));
-        }
-        let alpha = loaded.checkpoint.vlora.as_ref().map(|v| v.alpha);
-        if let Some(given) = self.alpha.filter(|given| Some(*given) != alpha) {
-            let held = alpha.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
-            return Err(self.contradicts(format!("--alpha {given}"), held));
-        }
+        check_options(&self.path, &loaded.checkpoint, self.heads, self.alpha)?;
         let model = &loaded.checkpoint.model;
         for (target, given) in target_alphas {
             let own = loaded.checkpoint.vlora.as_ref().and_then(|v| {
@@ -103,7 +95,7 @@ impl CheckpointArgs {
                 let held =
                     own.map_or("no such increments".into(), |alpha| format!("alpha {alpha}"));
                 let given = format!("--target-alpha {target}={given}");
-                return Err(self.contradicts(given, held));
+                return Err(contradicts(&self.path, given, held));
             }
         }
         Ok(loaded)
@@ -123,16 +115,6 @@ impl CheckpointArgs {
             }
         };
         self.target_alpha.iter().map(parse).collect()
-    }
-
-    fn contradicts(&self, given: String, held: String) -> Error {
-        let option = given.split(' ').next().unwrap_or_default();
-        Error::from(
-            Fault::new(format!("the file has {held}"))
-                .source(self.path.display())
-                .found(&given)
-                .help(format!("leave {option} out")),
-        )
     }
 
     /// Describes what was read, in a few lines.
@@ -160,6 +142,37 @@ impl CheckpointArgs {
         lines.push(format!("  sha256      {}", loaded.sha256));
         lines.join("\n") + "\n"
     }
+}
+
+/// Refuses `--heads` and `--alpha` that are not what the checkpoint came to have: the file says otherwise.
+pub fn check_options(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    heads: Option<usize>,
+    alpha: Option<f64>,
+) -> Result<()> {
+    let held = checkpoint.model.heads();
+    if let Some(given) = heads.filter(|given| *given != held) {
+        return Err(contradicts(path, format!("--heads {given}"), format!("{held} heads")));
+    }
+    let held = checkpoint.vlora.as_ref().map(|v| v.alpha);
+    match alpha.filter(|given| Some(*given) != held) {
+        Some(given) => {
+            let held = held.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
+            Err(contradicts(path, format!("--alpha {given}"), held))
+        }
+        None => Ok(()),
+    }
+}
+
+fn contradicts(path: &Path, given: String, held: String) -> Error {
+    let option = given.split(' ').next().unwrap_or_default();
+    Error::from(
+        Fault::new(format!("the file has {held}"))
+            .source(path.display())
+            .found(&given)
+            .help(format!("leave {option} out")),
+    )
 }
 
 fn compounds(vlora: &VloraSpec, depth: usize) -> String {

@@ -225,16 +225,28 @@ impl Layout {
             [] => String::new(),
             left => format!("; not read: {}", listed(left)),
         };
-        Error::from(
-            Fault::new(format!("there are no files of the split `{split}`{config}"))
-                .source(&self.name)
-                .found(format!("{there}{left}"))
-                .expected(format!(
-                    "{split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files that the \
+        // Aligned lines are files of one stem, whose endings name languages.
+        let endings = self.found.left_out.iter().filter_map(|path| {
+            let (stem, ending) = path.rsplit('/').next()?.split_once('.')?;
+            (stem == split).then_some(ending)
+        });
+        let endings: Vec<&str> = endings.collect();
+        let fault = Fault::new(format!("there are no files of the split `{split}`{config}"))
+            .source(&self.name)
+            .found(format!("{there}{left}"))
+            .expected(format!(
+                "{split}.parquet, .csv, .tsv or .jsonl, or a folder {split}, or files that the \
                      dataset card names"
-                ))
-                .did_you_mean(nearest(split, names.iter().copied())),
-        )
+            ))
+            .did_you_mean(nearest(split, names.iter().copied()));
+        Error::from(match endings.len() {
+            0 | 1 => fault,
+            _ => fault.help(format!(
+                "files of aligned lines are read where `data.source_column` and `data.target_column` name their \
+                 endings, of {}",
+                endings.join(", ")
+            )),
+        })
     }
 
     /// [`Layout::files`] for `data.validation` or `data.test`. If the dataset has no such split,

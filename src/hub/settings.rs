@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `HF_ENDPOINT` | the Hub's address; `https://huggingface.co` |
 //! | `HF_TOKEN` | the token; by default from the file `HF_TOKEN_PATH`, else `token` in `HF_HOME` |
-//! | `HF_HUB_CACHE` | the folder of all repositories; by default `hub` in `HF_HOME` |
+//! | `HF_HUB_CACHE` | the cache folder; else `HUGGINGFACE_HUB_CACHE`, its older name, else `hub` in `HF_HOME` |
 //! | `HF_HOME` | by default `huggingface` in `XDG_CACHE_HOME`, else in `~/.cache` |
 //! | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on`: the network is never used |
 //! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte until a server counts as stalled; 30 |
@@ -29,7 +29,7 @@ pub struct Settings {
     /// The Hub's address, without a slash at its end.
     pub endpoint: String,
     pub token: Option<Token>,
-    /// The folder of all repositories.
+    /// The cache folder.
     pub cache: PathBuf,
     /// Whether the network must not be used.
     pub offline: bool,

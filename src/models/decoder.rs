@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::operations::{Linear as LinearOperation, Operation};
 use super::transformer::{
-    BlockNames, BlockSizes, KeysAndValues, Norm, PreNormBlock, Sizes, TokenEmbeddings,
+    BlockNames, BlockSizes, KvCache, Norm, PreNormBlock, Sizes, TokenEmbeddings,
 };
 use crate::nn::ops::Epilogue;
 use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
@@ -18,6 +18,7 @@ use crate::vlora::{Linear, StackBuilder, Vector};
 /// transformers' `initializer_range`, for linear weights and tables.
 const STD: f64 = 0.02;
 
+/// A decoder for language modelling with its output layer; the module says how it computes.
 #[derive(Debug)]
 pub struct Decoder {
     embeddings: TokenEmbeddings,
@@ -56,7 +57,7 @@ impl Decoder {
             causal: true,
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
-            hidden_dropout: 0.0,
+            activation_dropout: 0.0,
             drop_path_rate: 0.0,
             norm_in_stream: false,
             init,
@@ -134,7 +135,7 @@ impl Decoder {
         if new == 0 || past + new > self.positions {
             bail!("{past} tokens and {new} new ones, of at least 1 and at most {}", self.positions);
         }
-        cache.layers.resize_with(self.layers.len(), KeysAndValues::default);
+        cache.layers.resize_with(self.layers.len(), KvCache::default);
         let mut x = self.embeddings.after(ids, past)?;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             x = layer.next(&x, cache)?;
@@ -168,7 +169,7 @@ impl Decoder {
 /// The keys and values of sequences so far, in all layers. It begins empty.
 #[derive(Debug, Default)]
 pub struct Cache {
-    layers: Vec<KeysAndValues>,
+    layers: Vec<KvCache>,
     tokens: usize,
 }
 

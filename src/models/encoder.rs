@@ -18,6 +18,7 @@ use crate::vlora::{Linear, StackBuilder};
 /// transformers' `initializer_range`, for linear weights and tables.
 const WEIGHT_INIT: Init = Init::Normal { std: 0.02 };
 
+/// An encoder for texts with a classifier; the module says how it computes.
 #[derive(Debug)]
 pub struct Encoder {
     embeddings: TokenEmbeddings,

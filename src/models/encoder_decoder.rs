@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::operations::{Linear as LinearOperation, Operation};
 pub use super::transformer::Tokens;
-use super::transformer::{DecoderLayer, EncoderLayer, KeysAndValues, LayerSizes, Norm};
+use super::transformer::{DecoderLayer, EncoderLayer, KvCache, LayerSizes, Norm};
 use crate::nn::ops::{self, Epilogue};
 use crate::nn::{Init, Kind, Mode, ParameterBuilder, Part, Role, Variable};
 use crate::spec::{
@@ -23,6 +23,7 @@ use crate::spec::{
 };
 use crate::vlora::{Linear, StackBuilder, Vector};
 
+/// A Transformer for translation; the module says how it computes.
 #[derive(Debug)]
 pub struct EncoderDecoder {
     source: Embedding,
@@ -207,7 +208,7 @@ impl EncoderDecoder {
         if past > 0 && cache.translations != batch {
             bail!("{batch} translations after {}", cache.translations);
         }
-        cache.layers.resize_with(self.decoder.len(), KeysAndValues::default);
+        cache.layers.resize_with(self.decoder.len(), KvCache::default);
         let mut x = self.target.after(ids, past)?;
         let layers = self.decoder.iter().zip(&mut cache.layers).zip(&memory.layers);
         for ((layer, cache), [keys, values]) in layers {
@@ -284,7 +285,7 @@ impl Memory {
         }
         let rows = Tensor::new(sentences, keys.device())?;
         let of = |[keys, values]: &[Tensor; 2]| {
-            Ok([ops::selected(keys, &rows)?, ops::selected(values, &rows)?])
+            Ok([ops::select_sequences(keys, &rows)?, ops::select_sequences(values, &rows)?])
         };
         let layers = self.layers.iter().map(of).collect::<Result<_>>()?;
         let lengths = sentences.iter().map(|number| self.lengths[*number as usize]).collect();
@@ -295,7 +296,7 @@ impl Memory {
 /// The keys and values of translations so far, in all layers. It begins empty.
 #[derive(Debug, Default)]
 pub struct Cache {
-    layers: Vec<KeysAndValues>,
+    layers: Vec<KvCache>,
     translations: usize,
     tokens: usize,
 }

@@ -19,6 +19,7 @@ use crate::vlora::{Linear, StackBuilder, Vector};
 /// timm's `trunc_normal_(std=.02)` for linear weights and positions.
 const WEIGHT_INIT: Init = Init::Normal { std: 0.02 };
 
+/// A Vision Transformer; the module says how it computes.
 #[derive(Debug)]
 pub struct Vit {
     /// The patch embedding's kernel \[dim, channels, p, p\] and bias \[dim\], as in a convolution.
@@ -87,7 +88,7 @@ impl Vit {
             causal: false,
             dropout: spec.dropout,
             attention_dropout: spec.attention_dropout,
-            hidden_dropout: spec.dropout,
+            activation_dropout: spec.dropout,
             drop_path_rate: spec.drop_path_rate(layer),
             norm_in_stream: !is_timm,
             init: WEIGHT_INIT,

@@ -36,6 +36,6 @@ pub use graph::{Gradients, Sink, Variable};
 pub use init::Init;
 pub use low_rank::LowRank;
 pub use mode::{Mode, StepKey};
-pub use optimizer::{AdamWSlot, MultiTensorAdamW, adamw_update, square_sum};
+pub use optimizer::{AdamWSlot, MultiTensorAdamW, adamw_update, sum_of_squares};
 pub use role::{Kind, Part, Role};
 pub use store::{Constants, Frozen, Parameter, ParameterBuilder, ParameterStore, Trained};

@@ -26,6 +26,6 @@ pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tens
 }
 
 /// The sum of squares of a float32 tensor on the CPU, in float64.
-pub fn square_sum(t: &Tensor) -> Result<f64> {
-    cpu::with_values([t], |[values]| Ok(cpu::adamw::square_sum(values)))
+pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
+    cpu::with_values([t], |[values]| Ok(cpu::adamw::sum_of_squares(values)))
 }

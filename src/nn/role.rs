@@ -7,7 +7,7 @@ pub enum Part {
     Embedding,
     /// The layers of a stack.
     Layer,
-    /// Turns the last layer's vectors into one.
+    /// Between the last layer and the head: a final norm, BERT's pooler.
     Pooling,
     /// The classifier, or whatever else depends on the task's labels.
     Head,
@@ -20,7 +20,7 @@ pub enum Kind {
     Matrix,
     /// A factor of an increment on a matrix, or an increment that is a whole matrix.
     Increment,
-    /// A table of vectors that are looked up by id.
+    /// An embedding matrix, whose rows are looked up by id.
     Table,
     /// Vectors that belong to every sequence: a class token, learned positions of patches.
     Token,
@@ -49,7 +49,8 @@ impl Role {
         Role::new(Part::Layer, kind)
     }
 
-    /// Whether weight decay applies: to matrices and tables, as in timm and transformers.
+    /// Whether weight decay applies: to matrices and embeddings, as in timm, not to vectors and class token and positions of
+    /// patches.
     pub const fn decays(self) -> bool {
         matches!(self.kind, Kind::Matrix | Kind::Increment | Kind::Table | Kind::Lora)
     }

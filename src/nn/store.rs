@@ -19,6 +19,7 @@ pub trait ParameterBuilder {
     fn tensor(&mut self, name: &str, shape: &[usize], init: Init, role: Role) -> Result<Variable>;
 }
 
+/// A parameter, with the variable that models use.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     pub name: String,
@@ -59,11 +60,11 @@ pub struct ParameterStore {
 impl ParameterStore {
     /// An empty store whose parameters start from random streams of `seed`.
     pub fn new(seed: u64, device: Device) -> ParameterStore {
-        ParameterStore::training(seed, device, Box::new(|_| true))
+        ParameterStore::with_trained(seed, device, Box::new(|_| true))
     }
 
     /// An empty store that trains the parameters for which `trained` is true, and freezes the others.
-    pub fn training(seed: u64, device: Device, trained: Trained) -> ParameterStore {
+    pub fn with_trained(seed: u64, device: Device, trained: Trained) -> ParameterStore {
         let (parameters, by_name) = (Vec::new(), HashMap::new());
         ParameterStore { seed, device, trained, copies: None, parameters, by_name }
     }
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_frozen_parameter_is_a_constant_that_can_be_loaded() {
-        let mut store = ParameterStore::training(0, Device::Cpu, Box::new(|role| role == FACTOR));
+        let mut store =
+            ParameterStore::with_trained(0, Device::Cpu, Box::new(|role| role == FACTOR));
         let frozen = store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
         let trained = store.tensor("w.A", &[3], Init::Ones, FACTOR).unwrap();
         assert!(trained.is_tracked() && !frozen.is_tracked());

@@ -14,7 +14,7 @@ pub struct ArmSummary {
     pub runs: Vec<FinishedRun>,
     /// Failed runs: seed and reason.
     pub failures: Vec<(u64, String)>,
-    /// Finished runs whose evidence is not as they left it. They count for nothing.
+    /// Finished runs whose files have changed since. They are left out.
     pub damaged: Vec<DamagedRun>,
     pub unfinished: usize,
     pub test: Option<Spread>,
@@ -52,9 +52,9 @@ pub struct FinishedRun {
     pub provenance: Provenance,
     /// Present if the run starts from other weights.
     pub start: Option<StartRecord>,
-    /// What came of repeating it; None if nobody has.
+    /// The verdict of `vlora verify`; None if it was not verified.
     pub verification: Option<Verification>,
-    /// What its layers read; None if nobody has looked.
+    /// Scores of the logit lens; None if `vlora probe` has not read them.
     pub readout: Option<Readout>,
 }
 

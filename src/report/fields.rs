@@ -127,7 +127,7 @@ fn kinds(spec: &RunSpec, field: &str) -> Vec<Kind> {
         serde_json::from_value::<RunSpec>(spec).is_ok()
     };
     // Words that number fields may accept.
-    let words = ["full", "auto"];
+    let words = ["full", "auto", "exact"];
     if takes(json!(0.5)) {
         vec![Kind::Number]
     } else if takes(json!(1)) {
@@ -180,6 +180,7 @@ mod tests {
             ("training.learning_rate", vec![Kind::Number]),
             ("training.epochs", vec![Kind::Integer]),
             ("data.embedded", vec![Kind::Text]),
+            ("data.resize", vec![Kind::Text, Kind::Integer]),
             ("data.augment.horizontal_flip", vec![Kind::Boolean]),
             ("model.mlp_ratio", vec![Kind::Number]),
             ("precision", vec![Kind::Text]),

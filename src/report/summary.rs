@@ -246,7 +246,7 @@ fn finished(
         None => None,
     };
     let verification = run.verification()?;
-    // Validation goes first: whoever looked at the test split, too, looked at it for something else.
+    // Validation goes first: that of the test split is for whoever asks for it alone.
     // One that cannot be read counts as none: `vlora probe` makes it again.
     let readout = |of_test| run.readout(&result, of_test).ok().flatten();
     let readout = readout(false).or_else(|| readout(true));

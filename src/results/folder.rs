@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::claim::{ASIDE, CLAIM, Claim, ClaimRecord, held};
 use super::journal::{Journal, JournalWriter};
 use super::json::{lines, read_json, write_json};
 use super::record::ExperimentRecord;
+use super::run_lock::{ASIDE, LOCK, LockRecord, RunLock, held};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 
@@ -195,13 +195,13 @@ impl RunFolder {
         self.root.join(name)
     }
 
-    /// Claims the run for this process, until the claim is dropped. None where another process holds it.
-    pub fn claim(&self) -> Result<Option<Claim>> {
-        Claim::new(&self.root)
+    /// Locks the run for this process, until the lock is dropped. None where another process holds it.
+    pub fn lock(&self) -> Result<Option<RunLock>> {
+        RunLock::new(&self.root)
     }
 
     /// Who works on the run, if a live process does, and how far it is.
-    pub fn held(&self) -> Option<ClaimRecord> {
+    pub fn held(&self) -> Option<LockRecord> {
         held(&self.root)
     }
 
@@ -222,7 +222,7 @@ impl RunFolder {
         if !self.root.is_dir() {
             return Ok(Deletion::Done);
         }
-        let Some(claim) = self.claim()? else { return Ok(Deletion::Running) };
+        let Some(lock) = self.lock()? else { return Ok(Deletion::Running) };
         let failed = |e| Error::io("removing", &self.root, e);
         let mut scratch = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed)? {
@@ -231,9 +231,8 @@ impl RunFolder {
             match name.starts_with(".tmp-") {
                 true => scratch.push(entry.path()),
                 false
-                    if name == CLAIM
-                        || name == OLD_LOCK
-                        || Self::files().any(|own| own == name) => {}
+                    if name == LOCK || name == OLD_LOCK || Self::files().any(|own| own == name) => {
+                }
                 false => return Ok(Deletion::Foreign(name)),
             }
         }
@@ -243,8 +242,8 @@ impl RunFolder {
             self.remove(name)?;
         }
         self.remove(OLD_LOCK)?;
-        // The folder is empty but for the claim. A process that claims it now finds nothing to lose.
-        drop(claim);
+        // The folder is empty but for the lock. A process that locks it now finds nothing to lose.
+        drop(lock);
         match fs::remove_dir(&self.root) {
             Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
             removed => removed.map_err(failed)?,
@@ -270,7 +269,7 @@ impl RunFolder {
         JournalWriter::resume(self.file(name), journal).map_err(with_help)
     }
 
-    /// Removes what a process left that was killed while it wrote. Only the holder of the claim may.
+    /// Removes what a process left that was killed while it wrote. Only the holder of the lock may.
     pub fn remove_scratch(&self) -> Result<()> {
         let entries = fs::read_dir(&self.root).map_err(|e| Error::io("reading", &self.root, e))?;
         for entry in entries.flatten() {
@@ -346,16 +345,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claimed_run_cannot_be_claimed_again() {
+    fn a_locked_run_cannot_be_locked_again() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        let claim = run.claim().unwrap();
-        assert!(claim.is_some());
+        let lock = run.lock().unwrap();
+        assert!(lock.is_some());
         assert!(run.held().is_some());
-        assert!(run.claim().unwrap().is_none());
-        drop(claim);
+        assert!(run.lock().unwrap().is_none());
+        drop(lock);
         assert!(run.held().is_none());
-        assert!(run.claim().unwrap().is_some());
+        assert!(run.lock().unwrap().is_some());
     }
 
     #[test]
@@ -390,9 +389,9 @@ mod tests {
         assert_eq!(run.delete().unwrap(), Deletion::Foreign("notes.txt".into()));
         run.remove("notes.txt").unwrap();
         run.write(OLD_LOCK, b"").unwrap();
-        let claim = run.claim().unwrap();
+        let lock = run.lock().unwrap();
         assert_eq!(run.delete().unwrap(), Deletion::Running);
-        drop(claim);
+        drop(lock);
         assert_eq!(run.extent().1, RunFolder::files().count() as u64);
         assert_eq!(run.delete().unwrap(), Deletion::Done);
         assert!(!run.path().exists());

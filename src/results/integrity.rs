@@ -83,7 +83,7 @@ impl RunFolder {
         let result: RunResult = parse(&path, &text).map_err(with_help)?;
         if !is_as_written(&text) {
             let changed =
-                self.changed(Self::RESULT).found("content that does not have its own digest");
+                self.changed(Self::RESULT).found("content that does not match its digest");
             return Err(changed.expected("what `vlora run` left").into());
         }
         let spec: SpecRecord = self.read_json(Self::SPEC)?;

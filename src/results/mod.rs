@@ -29,7 +29,6 @@
 //! The state of a run follows from which of these files exist, and from whether a finished run's
 //! files are unchanged ([`RunFolder::verify`]). No field stores it, so none can be wrong.
 
-mod claim;
 mod compressed;
 mod confusion;
 mod digest;
@@ -44,12 +43,12 @@ mod metric;
 mod readout;
 mod record;
 mod reuse;
+mod run_lock;
 mod samples;
 mod spectrum_record;
 mod state;
 mod task_fields;
 
-pub use claim::{Claim, ClaimRecord, Holder, Progress};
 pub use confusion::Confusion;
 pub use evidence::{Assessment, Evidence, EvidenceOf, Scores, Setting, TrivialBaseline};
 pub use example_statistics::ExampleStatistics;
@@ -62,6 +61,7 @@ pub use metric::{Better, Metric, WorkUnit};
 pub use readout::{LayerScores, Readout};
 pub use record::*;
 pub use reuse::take_over;
+pub use run_lock::{Holder, LockRecord, Progress, RunLock};
 pub use samples::{Sample, Samples, evenly_spaced};
 pub use spectrum_record::SpectrumRecord;
 pub use state::RunState;

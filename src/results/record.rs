@@ -163,17 +163,21 @@ impl StartRecord {
 /// A process that worked on the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
+    /// `vlora` and its version.
     pub program: String,
     pub numerics_version: u32,
-    /// `cpu`.
+    /// `cpu`, or `cuda` with the GPU's name.
     pub device: String,
+    /// The CPU's model name.
     pub processor: String,
+    /// Threads that operations on the CPU share.
     pub threads: usize,
     #[serde(default)]
     pub precision: Precision,
     /// Runs that the process trained at the same time, including this one.
     #[serde(default = "one_job")]
     pub jobs: usize,
+    /// Operating system and architecture.
     pub system: String,
     /// UTC, RFC 3339.
     pub started: String,
@@ -190,7 +194,7 @@ pub struct Session {
     /// The step that the process went on after; 0 if it began the run. None in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<u64>,
-    /// How often in a row the run was begun at that step without keeping a later one.
+    /// Consecutive starts at that step that left no later checkpoint, this one included.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub starts_there: u32,
     /// Why the newest checkpoint was not used and the one before it was; None if it was used.
@@ -221,21 +225,26 @@ fn one_job() -> usize {
 /// A line of `steps.jsonl`. It has no timings, so that equal runs leave equal files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
+    /// The optimiser step, from 1.
     pub step: u64,
+    /// From 1.
     pub epoch: usize,
-    /// Mean over the step's examples, with label smoothing.
+    /// Mean over the step's examples in nats, with label smoothing.
     pub loss: f64,
+    /// That of this step, increments with a rate of their own aside.
     pub learning_rate: f64,
-    /// Before clipping.
+    /// The global Euclidean norm before clipping.
     pub gradient_norm: f64,
 }
 
 /// A line of `epochs.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
+    /// From 1.
     pub epoch: usize,
     /// Optimiser steps done by its end.
     pub step: u64,
+    /// Mean over the epoch's examples in nats, with label smoothing.
     pub train_loss: f64,
     /// Loss on the validation split; None without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::claim::ClaimRecord;
 use super::folder::RunFolder;
 use super::integrity::CheckLevel;
+use super::run_lock::LockRecord;
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,12 +41,12 @@ impl RunState {
 
 impl RunFolder {
     pub fn state(&self) -> RunState {
-        self.state_and_claim().0
+        self.state_and_lock().0
     }
 
-    /// The state, and the claim if the run is running: both from one look at the files, since the run may
-    /// be claimed or end at any moment.
-    pub fn state_and_claim(&self) -> (RunState, Option<ClaimRecord>) {
+    /// The state, and the lock if the run is running: both from one look at the files, since the run may
+    /// be locked or end at any moment.
+    pub fn state_and_lock(&self) -> (RunState, Option<LockRecord>) {
         let has = |name| self.file(name).exists();
         if has(Self::RESULT) {
             let state = match self.verify(CheckLevel::Quick) {
@@ -55,8 +55,8 @@ impl RunFolder {
             };
             return (state, None);
         }
-        if let Some(claim) = self.held() {
-            return (RunState::Running, Some(claim));
+        if let Some(lock) = self.held() {
+            return (RunState::Running, Some(lock));
         }
         let state = if has(Self::FAILURE) {
             RunState::Failed
@@ -65,8 +65,8 @@ impl RunFolder {
         } else {
             RunState::Planned
         };
-        // The run ended between the look for a result and that for a claim.
-        if has(Self::RESULT) { self.state_and_claim() } else { (state, None) }
+        // The run ended between the look for a result and that for a lock.
+        if has(Self::RESULT) { self.state_and_lock() } else { (state, None) }
     }
 }
 
@@ -89,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_run_is_running() {
+    fn a_locked_run_is_running() {
         let dir = tempfile::tempdir().unwrap();
         let run = ExperimentFolder::new(dir.path()).run("abc");
-        let claim = run.claim().unwrap();
+        let lock = run.lock().unwrap();
         assert_eq!(run.state(), RunState::Running);
-        drop(claim);
+        drop(lock);
         assert_eq!(run.state(), RunState::Planned);
     }
 }

@@ -17,7 +17,7 @@ pub fn key(spec: &RunSpec) -> Option<String> {
     let start = spec.start.as_ref()?;
     let name = start.checkpoint_name()?;
     let (heads, alpha, head) = (spec.model.heads(), start.alpha, new_head(spec));
-    let (pool, model) = (spec.model.text_pool(), spec.model.for_states());
+    let (pool, model) = (spec.model.text_pool(), spec.model.needed_to_read_state_dicts());
     Some(format!(
         "{name} heads {heads} alpha {alpha:?} head {head:?} pool {pool:?} model {model:?}"
     ))
@@ -41,7 +41,8 @@ pub fn read<'a>(
     if !checkpoints.contains_key(&key) {
         let alpha = start.alpha;
         let (heads, new_head) = (Some(spec.model.heads()), new_head(spec));
-        let (pool, model) = (spec.model.text_pool(), spec.model.for_states().cloned());
+        let (pool, model) =
+            (spec.model.text_pool(), spec.model.needed_to_read_state_dicts().cloned());
         let hints = Hints { heads, alpha, new_head, pool, model, ..Hints::default() };
         let path = model_path(&name, hub)?;
         let read = read_checkpoint(&path, &hints);

@@ -17,7 +17,7 @@ use crate::spec::{
     Experiment, Method, Precision, RunSpec, StartHead, StartSpec, Variant, flatten,
     identifying_fields, nearest,
 };
-use crate::tasks::{Base, Blueprint, Opened, Run, Settled, Split, Task, Work, definition};
+use crate::tasks::{Base, Blueprint, Opened, Run, Settled, Split, Task, TaskVisitor, definition};
 use crate::train;
 
 /// The results of a checkpoint on a split.
@@ -54,7 +54,7 @@ pub fn named<'a>(experiment: &'a Experiment, arm: Option<&str>) -> Result<Vec<&'
 pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) -> Hints {
     let common = variants.first().map(|v| v.spec.model.heads());
     let common = common.filter(|heads| variants.iter().all(|v| v.spec.model.heads() == *heads));
-    let model = variants.first().and_then(|v| v.spec.model.for_states());
+    let model = variants.first().and_then(|v| v.spec.model.needed_to_read_state_dicts());
     let model = model.filter(|model| variants.iter().all(|v| v.spec.model == **model)).cloned();
     Hints { heads: heads.or(common), alpha, model, ..Hints::default() }
 }
@@ -164,7 +164,7 @@ fn evaluation_part(spec: &RunSpec) -> RunSpec {
     read.training.batch_size = spec.training.batch_size;
     read.data = definition(spec.task).evaluated_data(&spec.data);
     read.start = Some(evaluation_start(spec.start.as_ref()));
-    read.model.drop_nothing();
+    read.model.disable_dropout();
     read
 }
 
@@ -218,7 +218,7 @@ pub fn evaluate(
     data.expect_examples(split)?;
     let run = Run { spec: &spec, seed: 0, device };
     let evaluated =
-        data.work(run, EvaluateCheckpoint { checkpoint: &checkpoint, split, device })?;
+        data.visit(run, EvaluateCheckpoint { checkpoint: &checkpoint, split, device })?;
     let notes = data.evaluation_notes(&fields.and(adapted));
     Ok(Evaluated { notes, ..evaluated })
 }
@@ -230,10 +230,10 @@ struct EvaluateCheckpoint<'a> {
     device: &'a Device,
 }
 
-impl Work for EvaluateCheckpoint<'_> {
+impl TaskVisitor for EvaluateCheckpoint<'_> {
     type Output = Result<Evaluated>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Result<Evaluated> {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Result<Evaluated> {
         let EvaluateCheckpoint { checkpoint, split, device } = self;
         let (store, model) = blueprint.evaluate(device)?;
         store.load(&checkpoint.tensors)?;

@@ -56,7 +56,7 @@ pub fn execute(
         } else if workers.waits && !held.is_empty() {
             again = wait(&workers, stop, free)?;
         } else if again == pending {
-            // None of them could be claimed, though none seems to be held.
+            // None of them could be locked, though none seems to be held.
             return Ok(outcomes);
         }
         if again.is_empty() {
@@ -214,13 +214,12 @@ fn take_runs(
     let device = (context.workers.device)(worker)?;
     check_precision(context.plan.variants.iter().map(|v| &v.variant), &device)?;
     let mut has_trained = false;
+    // The queue is halted before a turn is over, so that no run starts that waits for a stopped one.
     while let Some(turn) = context.queue.next() {
         let (variant, run) = runs[turn.index];
         let executor = RunExecutor::new(context, variant, run, &device);
-        // The queue is halted before this turn is over, so that no run starts that waits for a
-        // stopped one.
-        // The first run of a worker trains a step at least, however late it is: so the same command, again
-        // and again, comes to an end.
+        // Each worker trains at least a step of one run past the deadline, so that repeating the command always makes
+        // progress.
         let is_new = !matches!(context.experiment.run(&run.id).state(), RunState::Finished);
         if has_trained && is_new && context.workers.is_late() {
             context.queue.halt();

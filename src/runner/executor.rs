@@ -1,4 +1,4 @@
-//! Executes one run: claims, trains, tests and records it.
+//! Executes one run: locks, trains, tests and records it.
 
 use std::time::Instant;
 
@@ -21,11 +21,11 @@ use crate::checkpoints::to_bytes;
 use crate::error::{Error, Result};
 use crate::nn::configure;
 use crate::results::{
-    CheckLevel, Claim, Failure, FileRecord, Progress, Provenance, RunFolder, RunResult,
+    CheckLevel, Failure, FileRecord, Progress, Provenance, RunFolder, RunLock, RunResult,
     SCHEMA_VERSION, Session, SpecRecord, StartRecord, TRAIN_AGAIN, evidence_files, take_over,
 };
 use crate::spec::{Precision, RunSpec, hex};
-use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, Work};
+use crate::tasks::{Blueprint, Evaluation, Run, Split, Task, TaskVisitor};
 use crate::train::{Flow, Journals, Start, Step, TrainError, Trainer};
 
 /// The outcome of a run that was finished before. A damaged run fails and is not trained again,
@@ -62,8 +62,8 @@ impl<'a> RunExecutor<'a> {
         if self.context.is_stopped() {
             return Err(Error::Interrupted);
         }
-        let Some(claim) = self.folder.claim()? else { return Ok(Outcome::HeldElsewhere) };
-        // Checked again under the claim, since another process may have finished it meanwhile.
+        let Some(lock) = self.folder.lock()? else { return Ok(Outcome::HeldElsewhere) };
+        // Checked again under the lock, since another process may have finished it meanwhile.
         self.folder.remove_scratch()?;
         if self.folder.state().has_result() {
             let outcome = already_finished(&self.folder);
@@ -82,14 +82,14 @@ impl<'a> RunExecutor<'a> {
         // Free memory before training, for the message if memory runs out.
         let held = self.context.plan.data(&self.variant.variant).held_bytes();
         let free = peak_memory::free_bytes(self.device).map(|free| free.saturating_sub(held));
-        let reason = match self.train(&claim) {
+        let reason = match self.train(&lock) {
             Ok(Some(result)) => return Ok(Outcome::Finished(result)),
-            Ok(None) | Err(RunError::ClaimLost) => return Ok(Outcome::HeldElsewhere),
+            Ok(None) | Err(RunError::LockLost) => return Ok(Outcome::HeldElsewhere),
             Err(RunError::Stopped(error)) => return Err(error),
             Err(RunError::Failed(reason)) => reason,
             Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
         };
-        if claim.is_lost_by_now() {
+        if lock.is_lost_by_now() {
             return Ok(Outcome::HeldElsewhere);
         }
         let failure = Failure { schema: SCHEMA_VERSION, reason: reason.clone(), tries };
@@ -113,7 +113,7 @@ impl<'a> RunExecutor<'a> {
     }
 
     /// Trains the run. None if another process still holds the run that this one starts from.
-    fn train(&self, claim: &Claim) -> RunOutcome<Option<RunResult>> {
+    fn train(&self, lock: &RunLock) -> RunOutcome<Option<RunResult>> {
         if self.context.is_alone() {
             peak_memory::reset_peak_of(self.device);
         }
@@ -139,8 +139,8 @@ impl<'a> RunExecutor<'a> {
             };
         configure(self.device, spec.precision == Precision::Tf32).map_err(TrainError::from)?;
         let run = Run { spec, seed, device: self.device };
-        let training = TrainRun { executor: self, start, claim };
-        plan.data(&self.variant.variant).work(run, training).map(Some)
+        let training = TrainRun { executor: self, start, lock };
+        plan.data(&self.variant.variant).visit(run, training).map(Some)
     }
 
     /// Trains the run to its last epoch, resuming from its checkpoint.
@@ -149,7 +149,7 @@ impl<'a> RunExecutor<'a> {
         task: &T,
         blueprint: &Blueprint<T::Model>,
         start: Option<Box<Start>>,
-        claim: &Claim,
+        lock: &RunLock,
     ) -> RunOutcome<RunResult> {
         let (spec, seed) = (self.spec(), self.run.seed);
         let mut trainer =
@@ -173,7 +173,7 @@ impl<'a> RunExecutor<'a> {
         let mut meter = Meter::start();
         // A deadline ends training after a step, but no evaluation: else one that takes longer than the
         // budget would never end.
-        let is_stopped = || self.context.is_stopped() || claim.is_lost();
+        let is_stopped = || self.context.is_stopped() || lock.is_lost();
         let is_late = || self.context.workers.is_late();
         let (all, begun) = (trainer.steps() as u64, Instant::now());
         let resumed_at = trainer.state().step;
@@ -182,7 +182,7 @@ impl<'a> RunExecutor<'a> {
             let on_step = |step: &Step| {
                 appended = steps.append(&step.record);
                 self.context.notify(|o| o.step(self.run, step));
-                claim.set_progress(Progress {
+                lock.set_progress(Progress {
                     step: step.record.step,
                     steps: all,
                     own_steps: step.record.step - resumed_at,
@@ -195,8 +195,8 @@ impl<'a> RunExecutor<'a> {
                 if pauses { Flow::Pause } else { Flow::Continue }
             };
             let epoch = trainer.epoch(on_step, &is_stopped);
-            if claim.is_lost_by_now() {
-                return Err(RunError::ClaimLost);
+            if lock.is_lost_by_now() {
+                return Err(RunError::LockLost);
             }
             appended?;
             // Also if the epoch failed, since the steps before a failure are its evidence.
@@ -224,7 +224,7 @@ impl<'a> RunExecutor<'a> {
                 return Err(RunError::Stopped(Error::Interrupted));
             }
         }
-        self.finish(task, &mut trainer, claim)
+        self.finish(task, &mut trainer, lock)
     }
 
     fn write_checkpoint<T: Task>(&self, trainer: &Trainer<T>) -> RunOutcome<()> {
@@ -294,7 +294,7 @@ impl<'a> RunExecutor<'a> {
             if before.sha256 != record.sha256 {
                 return Err(RunError::Failed(format!(
                     "{}: the run cannot be resumed: it started from weights with SHA-256 {}, and \
-                     {} now has {}\n  help: remove the run's folder to train it again",
+                     {} now has {}\n  help:     remove the run's folder to train it again",
                     self.folder.path().display(),
                     before.sha256,
                     record.from,
@@ -311,7 +311,7 @@ impl<'a> RunExecutor<'a> {
         &self,
         task: &T,
         trainer: &mut Trainer<T>,
-        claim: &Claim,
+        lock: &RunLock,
     ) -> RunOutcome<RunResult> {
         if let Some(journals) = &trainer.state().journals {
             for (journal, name) in
@@ -323,10 +323,10 @@ impl<'a> RunExecutor<'a> {
             }
         }
         let selected_epoch = trainer.select()?;
-        let is_stopped = || self.context.is_stopped() || claim.is_lost();
+        let is_stopped = || self.context.is_stopped() || lock.is_lost();
         let evaluation = trainer.evaluate(Split::Test, &is_stopped)?;
-        if claim.is_lost_by_now() {
-            return Err(RunError::ClaimLost);
+        if lock.is_lost_by_now() {
+            return Err(RunError::LockLost);
         }
         let Some(Evaluation { scores, outcomes }) = evaluation else {
             // Training is not lost. The weights are the selected ones by now, and are selected again.
@@ -346,8 +346,8 @@ impl<'a> RunExecutor<'a> {
         let model_sha256 = hex(&Sha256::digest(&model));
         let has_tokenizer = data.tokenizer().is_some();
         self.folder.compress()?;
-        if claim.is_lost_by_now() {
-            return Err(RunError::ClaimLost);
+        if lock.is_lost_by_now() {
+            return Err(RunError::LockLost);
         }
         let mut files = self.folder.records(evidence_files(self.spec(), has_tokenizer))?;
         let model_record = FileRecord { bytes: model.len() as u64, sha256: model_sha256.clone() };
@@ -400,13 +400,13 @@ fn starts_there(last: Option<&Session>, resumed_at: u64) -> u32 {
 struct TrainRun<'a> {
     executor: &'a RunExecutor<'a>,
     start: Option<Box<Start>>,
-    claim: &'a Claim,
+    lock: &'a RunLock,
 }
 
-impl Work for TrainRun<'_> {
+impl TaskVisitor for TrainRun<'_> {
     type Output = RunOutcome<RunResult>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> RunOutcome<RunResult> {
-        self.executor.train_on(task, blueprint, self.start, self.claim)
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> RunOutcome<RunResult> {
+        self.executor.train_on(task, blueprint, self.start, self.lock)
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a run: plan, claim, train, evaluate, record.
+//! The life of a run: plan, lock, train, evaluate, record.
 
 mod allocator;
 mod base_model;

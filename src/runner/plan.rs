@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
 use super::origin::Origin;
+use crate::checkpoints::check_conversion;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::models::Cost;
@@ -57,6 +58,28 @@ pub struct PlannedRun {
     pub state: RunState,
     /// Whether the run will be taken over from a sibling experiment, which has finished it.
     pub in_sibling: bool,
+}
+
+/// Refuses two arms with the same runs, which a table would count twice. Arms that are matched in size may end up equal,
+/// since that is a finding.
+fn check_distinct(variants: &[PlannedVariant]) -> Result<()> {
+    let mut arms: BTreeMap<&str, &Variant> = BTreeMap::new();
+    for PlannedVariant { variant, runs, .. } in variants {
+        let Some(first) = runs.first() else { continue };
+        let other = arms.entry(&first.id).or_insert(variant);
+        let is_matched = !variant.matched.is_empty() || !other.matched.is_empty();
+        if other.label != variant.label && !is_matched {
+            return Err(Fault::new("two arms are the same")
+                .within(format!("arm {}", variant.arm))
+                .found(format!(
+                    "`{}` and `{}`, which have the same runs, such as {}",
+                    other.label, variant.label, first.id
+                ))
+                .expected("arms that differ in what their runs do")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// Looks up what has become of every run, on all threads: there may be thousands.
@@ -147,7 +170,7 @@ fn check_schedule(variant: &Variant, length: &TrainingLength) -> Result<()> {
     if let Some(steps) = training.warmup_steps.filter(|_| warmup > 0 && warmup >= length.steps) {
         return Err(fault("warm-up does not end before training", "warmup_steps")
             .found(format!("{steps}, and {} steps", length.steps))
-            .expected("fewer steps than training has: the peak rate is never reached")
+            .expected("fewer steps than training has: else the peak rate is never reached")
             .into());
     }
     match training.schedule == ScheduleKind::InverseSqrt && warmup == 0 {
@@ -219,7 +242,7 @@ impl Plan {
             let mut variant = experiment.variants[index].clone();
             let loaded = data.load(&variant.spec, hub)?;
             let (units, sha256) = (loaded.train_units(), loaded.sha256());
-            let batches = loaded.train_batches(&variant.spec);
+            let batches = loaded.batches_per_epoch(&variant.spec);
             let cost = definition(variant.spec.task).cost(&variant.spec);
             let in_arm = |e: Error| {
                 e.map_fault(|fault| fault.under("start").under(format!("arm {}", variant.arm)))
@@ -237,6 +260,9 @@ impl Plan {
                 (None, None) => None,
             };
             let settled = data[&variant.spec].settle(&variant.spec, base).map_err(in_arm)?;
+            if let Some(started) = &settled.started {
+                check_conversion(started.conversion, &settled.spec).map_err(in_arm)?;
+            }
             data.add_settled(&settled.spec, &variant.spec);
             variant.spec = settled.spec;
             let spec = &variant.spec;
@@ -286,6 +312,7 @@ impl Plan {
             variants.insert(index, planned);
         }
         let mut variants: Vec<PlannedVariant> = variants.into_values().collect();
+        check_distinct(&variants)?;
         read_states(&mut variants, folder);
         let primary_contrast = primary_contrast(&experiment, &variants, folder);
         Ok(Plan {
@@ -314,8 +341,8 @@ impl Plan {
     pub fn run(&self, id: &str) -> Result<(&PlannedVariant, &PlannedRun)> {
         let mut runs = self.variants.iter().flat_map(|v| v.runs.iter().map(move |run| (v, run)));
         runs.find(|(_, run)| run.id == id).ok_or_else(|| {
-            Fault::new("the spec and the data make other runs by now")
-                .found(format!("no run {id} in the plan"))
+            Fault::new("the run is not in the plan")
+                .found(format!("{id}; the spec, the data or the numerics version have changed"))
                 .expected(
                     "the spec, the data and the numerics version that the run was trained with",
                 )

@@ -11,7 +11,7 @@ use crate::error::{Error, Fault, Result, plain};
 use crate::nn::configure;
 use crate::results::{ExperimentFolder, LayerScores, Readout, RunFolder, SCHEMA_VERSION};
 use crate::spec::Precision;
-use crate::tasks::{Blueprint, Run, Split, Task, Work};
+use crate::tasks::{Blueprint, Run, Split, Task, TaskVisitor};
 use crate::train::evaluate_layers;
 
 /// A finished run whose layers are read.
@@ -39,7 +39,7 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
     configure(device, spec.precision == Precision::Tf32)?;
     let run = Run { spec, seed: 0, device };
     let work = ReadLayers { weights: &loaded.checkpoint.tensors, split, device };
-    let layers = data.work(run, work).map_err(|e| Error::from(Fault::failed(plain(&e))))?;
+    let layers = data.visit(run, work).map_err(|e| Error::from(Fault::failed(plain(&e))))?;
     if layers.iter().any(|layer| !layer.loss.is_finite()) {
         return Err(Fault::failed("the loss after a layer is not finite")
             .source(folder.path().display())
@@ -68,10 +68,10 @@ struct ReadLayers<'a> {
     device: &'a Device,
 }
 
-impl Work for ReadLayers<'_> {
+impl TaskVisitor for ReadLayers<'_> {
     type Output = candle_core::Result<Vec<LayerScores>>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
         let (store, model) = blueprint.evaluate(self.device)?;
         store.load(self.weights)?;
         drop(model);

@@ -39,7 +39,7 @@ pub fn resume<T: Task>(folder: &RunFolder, trainer: &mut Trainer<T>) -> RunOutco
         true => Ok(Resumed { journals: Journals::default(), recovered: None }),
         // A damaged run fails alone; the other runs continue.
         false => Err(RunError::Failed(format!(
-            "{}: the run cannot be resumed: {}\n  help: remove the run's folder to train it again",
+            "{}: the run cannot be resumed: {}\n  help:     remove the run's folder to train it again",
             folder.path().display(),
             damage.join("; ")
         ))),

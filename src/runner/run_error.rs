@@ -10,7 +10,7 @@ pub enum RunError {
     /// The same, with an error from training as the reason.
     Training(TrainError),
     /// Another process took the run over. It is left alone.
-    ClaimLost,
+    LockLost,
     /// The whole execution stops.
     Stopped(Error),
 }

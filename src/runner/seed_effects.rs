@@ -8,7 +8,7 @@ use candle_core::Device;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use crate::error::{Error, Fault, Result, plain};
 use crate::results::SeedEffects;
-use crate::tasks::{Blueprint, DataSet, Run, Task, Work};
+use crate::tasks::{Blueprint, DataSet, Run, Task, TaskVisitor};
 
 /// Compares how a run begins with how one with another seed would.
 pub fn seed_effects(
@@ -20,7 +20,7 @@ pub fn seed_effects(
     let spec = &variant.variant.spec;
     let begin = |seed: u64| {
         let work = Begin { seed, device };
-        let begun = plan.data(&variant.variant).work(Run { spec, seed, device }, work);
+        let begun = plan.data(&variant.variant).visit(Run { spec, seed, device }, work);
         begun.map_err(|e| Error::from(Fault::failed(plain(&e))))
     };
     let (own, other) = (begin(run.seed)?, begin(run.seed ^ 1)?);
@@ -41,10 +41,10 @@ struct Begin<'a> {
     device: &'a Device,
 }
 
-impl Work for Begin<'_> {
+impl TaskVisitor for Begin<'_> {
     type Output = candle_core::Result<Beginning>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
         let (store, _) = blueprint.train(self.seed, self.device)?;
         let values = store.snapshot()?.into_iter();
         let weights = values.map(|(name, value)| Ok((name, value.flatten_all()?.to_vec1()?)));

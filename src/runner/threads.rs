@@ -12,10 +12,15 @@ use crate::error::{Fault, Result};
 /// There must be no pool yet. If there would be no other thread, nothing is done: the thread that makes batches may
 /// wait for the pool, while this one waits for a batch.
 pub fn start_thread_pool() -> Result<()> {
-    let asked = env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok());
-    let threads = match asked {
-        None | Some(0) => available_parallelism().map_or(1, NonZero::get),
-        Some(count) => count,
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    let threads = match env::var(VARIABLE).as_deref() {
+        Err(_) | Ok("" | "0") => available_parallelism().map_or(1, NonZero::get),
+        Ok(value) => value.parse().map_err(|_| {
+            Fault::new("not a number of threads")
+                .within(VARIABLE)
+                .found(format!("`{value}`"))
+                .expected("a whole number; 0, or no such variable, for one on each processor")
+        })?,
     };
     if threads < 2 {
         return Ok(());

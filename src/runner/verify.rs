@@ -54,7 +54,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     if let Some(theirs) = provenance.sessions.last() {
         let machine = |s: &Session| format!("{}, {}", s.device, s.processor);
         if machine(theirs) != machine(&session) {
-            return Err(Fault::new("other machines round differently, so nothing would be shown")
+            return Err(Fault::new("the run was trained on another machine, whose rounding may differ, so bits do not compare")
                 .file(original.path())
                 .found(machine(&session))
                 .expected(format!("{}, which trained the run", machine(theirs)))
@@ -64,14 +64,14 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     // What the run starts from is not repeated.
     if let Some((_, before)) = plan.started_from(variant, run) {
         let to = scratch.run(&before.id);
-        let claim = to.claim()?;
+        let lock = to.lock()?;
         if take_over(&before.id, &experiment.run(&before.id), &to)?.is_none() {
             return Err(Fault::new("the run starts from one whose weights are not there")
                 .source(experiment.run(&before.id).path().display())
                 .help("`vlora run` trains it again, once its folder is removed")
                 .into());
         }
-        drop(claim);
+        drop(lock);
     }
     let only = [id.to_string()].into();
     let own = |_| Ok(device.clone());

@@ -13,7 +13,7 @@ pub const RUN_FIELDS: [&str; 9] =
     ["task", "data", "model", "method", "vlora", "start", "lora", "training", "precision"];
 /// A further field of an arm: it is matched in size to another arm.
 const MATCH: &str = "match";
-/// Another one: its own values of tuned fields.
+/// A further field of an arm: its own values of tuned fields.
 const SWEEP: &str = "sweep";
 
 /// Whether a name can be used in file names, tables and charts without escaping.

@@ -119,8 +119,12 @@ impl Claims {
                 .in_file(&file, "")
         };
         let meta = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?;
-        if !meta.is_file() || meta.len() > MOST_BYTES {
-            return Err(unreadable(format!("no file of at most {MOST_BYTES} bytes")));
+        if !meta.is_file() {
+            return Err(unreadable("a directory or special file".into()));
+        }
+        if meta.len() > MOST_BYTES {
+            let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
+            return Err(unreadable(found));
         }
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
         Claims::parse(&text).map_err(|e| hints::complete(e).in_file(&file, &text))
@@ -151,13 +155,13 @@ impl Claims {
             if self.margins[..i].iter().any(|other| other.task == margin.task) {
                 let error = SpecError::new("a task has two margins")
                     .found(format!("`{}`", margin.task.name()))
-                    .expected("one margin a task");
+                    .expected("one margin per task");
                 return Err(at(&format!("margins[{i}].task"), error));
             }
         }
         for (i, claim) in self.claims.iter().enumerate() {
             if self.claims[..i].iter().any(|other| other.name == claim.name) {
-                let error = SpecError::new("two claims have one name")
+                let error = SpecError::new("two claims have the same name")
                     .found(format!("`{}`", claim.name))
                     .expected("a name of its own for each");
                 return Err(at(&format!("claims[{i}].name"), error));
@@ -197,7 +201,7 @@ impl ClaimCheck {
         ] {
             if given && !has {
                 let error = SpecError::new(format!("this check has no `{field}`"));
-                return Err((field, error.expected("a check that has it, or no such line")));
+                return Err((field, error.expected(format!("no `{field}` here"))));
             }
             if needs && !given {
                 return Err((field, SpecError::new(format!("the field `{field}` is missing"))));

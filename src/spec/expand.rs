@@ -249,13 +249,20 @@ impl Variants {
             // A matched arm may get the same size as another arm. Both are kept, since that is a
             // finding.
             Some(other) if new.matched.is_empty() && other.matched.is_empty() => {
-                Err(SpecError::new("two arms are the same")
+                let error = SpecError::new("two arms are the same")
                     .found(format!(
                         "`{}` and `{}`, which resolve to equal runs",
                         other.arm, new.arm
                     ))
                     .expected("arms that differ")
-                    .at(overrides.origin.clone()))
+                    .at(overrides.origin.clone());
+                let is_unread = new.spec.vlora.is_none() && overrides.get("vlora").is_some();
+                Err(match is_unread {
+                    true => {
+                        error.help("only an arm with `method: vlora` reads its section `vlora`")
+                    }
+                    false => error,
+                })
             }
             _ => {
                 places.push(self.list.len());

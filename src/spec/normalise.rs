@@ -47,7 +47,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
         unused.push(UnusedField::new("data.augment", because));
         let model = ["dropout", "attention_dropout", "activation_dropout", "stochastic_depth"];
         unused.extend(model.map(|own| UnusedField::new(format!("model.{own}"), because)));
-        spec.model.drop_nothing();
+        spec.model.disable_dropout();
         if let DataSpec::Images(data) = &mut spec.data {
             data.augment = Augment::default();
         }

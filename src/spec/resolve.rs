@@ -247,11 +247,15 @@ impl<'a> Resolver<'a> {
         let written = flatten(&spec);
         let unused = normalise(&mut spec);
         let normal = flatten(&spec);
-        // The others are in the run as they were written, or in a list that is sorted now.
+        // The others are in the run as they were written, or in a list that is sorted now. `vlora.rank` is required.
         let is_lost = |field: &str| {
             field.contains('[') || of_field(&written, field) != of_field(&normal, field)
         };
-        let mut lost: Vec<_> = unused.iter().filter(|own| is_lost(&own.field)).cloned().collect();
+        let mut lost: Vec<_> = unused
+            .iter()
+            .filter(|own| own.field != "vlora.rank" && is_lost(&own.field))
+            .cloned()
+            .collect();
         lost.extend(never_acts(&spec));
         self.uses.add(&node, &lost);
         if let Some(section) = unread_at {

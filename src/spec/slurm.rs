@@ -6,14 +6,14 @@ use super::de::from_node;
 use super::error::SpecError;
 use super::node::{Node, Value};
 
-/// What each job asks for, in Slurm's words. What is left out is left to Slurm.
+/// What each job asks for. Values are passed to sbatch as they are; what is left out is left to Slurm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SlurmSpec {
     pub partition: Option<String>,
     pub account: Option<String>,
     pub qos: Option<String>,
-    /// The time of a job, such as `4:00:00` or `1-00:00:00`. A run that needs more gets further turns.
+    /// The time of a job, such as `4:00:00` or `1-00:00:00`. A run that needs more is requeued, and resumes.
     pub time: Option<String>,
     /// Memory of a node, such as `16G`.
     pub mem: Option<String>,
@@ -91,7 +91,7 @@ pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
     for (field, value) in values {
         let fault = value.as_ref().and_then(|value| Some((value, value_fault(value)?)));
         if let Some((value, expected)) = fault {
-            return Err(SpecError::new("Slurm cannot be asked for this")
+            return Err(SpecError::new("not a valid value for Slurm")
                 .found(format!("`{value}`"))
                 .expected(expected)
                 .at(at(field)));
@@ -109,7 +109,7 @@ pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
         if let Some(expected) = option_fault(option) {
             let list = node.nearest("options").0;
             let origin = list.items().get(i).unwrap_or(list).origin.clone();
-            return Err(SpecError::new("Slurm cannot be asked for this")
+            return Err(SpecError::new("not a valid option of sbatch")
                 .found(format!("`{option}`"))
                 .expected(expected)
                 .at(origin));

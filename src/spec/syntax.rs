@@ -37,15 +37,15 @@ fn in_plain_words(reason: &str) -> Option<&'static str> {
             "mapping values are not allowed",
             "the line before lacks its `:`, or a text that contains `: ` stands without quotes",
         ),
-        ("did not find expected key", "the line is indented otherwise than those beside it"),
+        ("did not find expected key", "the line is indented differently from those beside it"),
         (
             "cannot start any token",
-            "a text that begins with one of @ ` % stands in quotes; tabs are no blanks",
+            "quote a text that begins with @, ` or %; indent with spaces, not with tabs",
         ),
         ("unexpected end of stream", "a quote or a bracket is not closed"),
         ("did not find expected ','", "a bracket is not closed, or a comma is missing"),
         ("unknown anchor", "`*name` repeats what `&name` marks further up"),
-        ("recursion limit exceeded", "no spec is nested so deeply"),
+        ("recursion limit exceeded", "no spec is nested this deeply"),
     ];
     WORDS.iter().find(|(found, _)| reason.contains(found)).map(|(_, words)| *words)
 }
@@ -58,7 +58,7 @@ fn several_documents(text: &str) -> SpecError {
     let next = lines().find(|(at, line)| *at > first && line.starts_with("---"));
     let error = SpecError::new("the file holds several YAML documents")
         .found("`---`, which begins another document")
-        .expected("one experiment a file");
+        .expected("one experiment in a file");
     match next {
         Some((at, _)) => error.at_position(Position { line: at + 1, column: 1 }),
         None => error,

@@ -24,6 +24,15 @@ pub struct Tuning {
     origin: Origin,
 }
 
+/// Whether trials with other values of a field have other examples or other answers to compare. Of `data`, these fields
+/// are about training alone.
+fn changes_what_validation_measures(field: &str) -> bool {
+    const OF_TRAINING: [&str; 5] =
+        ["augment", "batch_tokens", "group_by_length", "max_length_ratio", "epoch_windows"];
+    let of_data = field.strip_prefix("data.").map(|rest| rest.split('.').next().unwrap_or(rest));
+    of_data.is_some_and(|name| !OF_TRAINING.contains(&name))
+}
+
 impl Tuning {
     /// Reads `tune`: a list of swept fields.
     pub fn new(node: Option<Node>, sweep: &Sweep) -> Result<Tuning, SpecError> {
@@ -42,6 +51,13 @@ impl Tuning {
                     .suggest(field, swept)
                     .at(at()));
             }
+            if changes_what_validation_measures(field) {
+                return Err(SpecError::new("trials must be compared by the same validation")
+                    .found(format!("`{field}`, which changes what validation measures, or acts on the test alone"))
+                    .expected("a field of the training, the model, its increments or its start")
+                    .help("sweep over it without `tune`, so that each value is an arm of its own")
+                    .at(at()));
+            }
             if fields[..i].contains(field) {
                 return Err(SpecError::new("a field is named twice")
                     .found(format!("`{field}`"))
@@ -52,6 +68,7 @@ impl Tuning {
         Ok(Tuning { fields, common: sweep.clone(), origin: node.origin })
     }
 
+    /// Whether trials with different values of the field are chosen among.
     pub fn is_tuned(&self, field: &str) -> bool {
         self.fields.iter().any(|tuned| tuned == field)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::node::{Node, Value};
 use super::origin::{Origin, dotted};
 use super::position::locate;
-use super::schema::{DataSpec, Interpolation, RunSpec, ScheduleKind};
+use super::schema::{DataSpec, Interpolation, RunSpec, ScheduleKind, TargetSpec};
 
 /// A field that changes nothing in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,22 @@ pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
         let fields = ["training.plateau_patience", "training.plateau_factor"];
         too_short(&fields, training.plateau_patience() + 3);
     }
+    if let Some(vlora) = &spec.vlora {
+        let weights = spec.model.weights();
+        let is_vector = |own: &TargetSpec| {
+            weights.iter().any(|weight| weight.target == own.target && weight.is_vector())
+        };
+        let mut matrices = vlora.targets.iter().filter(|own| !is_vector(own)).peekable();
+        if matrices.peek().is_some() && matrices.all(|own| own.alpha.is_some()) {
+            unused.push(UnusedField::new("vlora.alpha", "each target has an alpha of its own"));
+        }
+        if !vlora.has_increments() {
+            unused.push(UnusedField::new("vlora.reference", "there are no increments"));
+        }
+        if !training.trains() {
+            unused.push(UnusedField::new("vlora.detach", "nothing is trained"));
+        }
+    }
     match &spec.data {
         DataSpec::Images(data) => {
             let resizes = data.resize.is_some() || data.augment.random_resized_crop.is_some();
@@ -49,8 +65,12 @@ pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
             }
         }
         DataSpec::Translation(data) => {
-            if data.validation.is_none() && data.decoding.validate_every > 1 {
-                let because = "there is no validation";
+            let because = match data.validation {
+                None => Some("there is no validation"),
+                Some(_) if training.epochs == 1 => Some("there is one epoch"),
+                Some(_) => None,
+            };
+            if let Some(because) = because.filter(|_| data.decoding.validate_every > 1) {
                 unused.push(UnusedField::new("data.decoding.validate_every", because));
             }
         }
@@ -123,7 +143,13 @@ impl Uses {
                     let line = locate(text, steps, false).map_or(0, |position| position.line);
                     (line, format!("{file}:{line}: {}: {value}", dotted(steps)))
                 }
-                Origin::Set(argument) => (usize::MAX, format!("--set {argument}")),
+                Origin::Set(argument) => {
+                    let (key, _) = argument.split_once('=').unwrap_or((argument, ""));
+                    let whole = key.trim().ends_with(&place.1);
+                    let field =
+                        if whole { String::new() } else { format!(": {}: {value}", place.1) };
+                    (usize::MAX, format!("--set {argument}{field}"))
+                }
             };
             lines.push((line, format!("{at} changes no run: {because}")));
         }

@@ -64,7 +64,7 @@ impl<'a, M: 'a> Blueprint<'a, M> {
         device: &Device,
         trained: Trained,
     ) -> Result<(ParameterStore, M)> {
-        let store = ParameterStore::training(seed, device.clone(), trained);
+        let store = ParameterStore::with_trained(seed, device.clone(), trained);
         let mut store = store.with_copies(self.activations);
         let model = self.build(&mut store)?;
         Ok((store, model))

@@ -61,28 +61,28 @@ pub fn loss(logits: &Variable, labels: &Tensor, smoothing: f64) -> Result<Variab
 }
 
 /// A model's predictions for a batch, still on its device.
-pub struct Answers {
+pub struct Predictions {
     /// Cross-entropy of each example, without label smoothing.
     losses: Tensor,
     predictions: Tensor,
 }
 
-impl Answers {
+impl Predictions {
     /// The predictions by logits \[batch, classes\] and the losses for labels \[batch\].
-    pub fn of(logits: &Variable, labels: &Tensor) -> Result<Answers> {
+    pub fn of(logits: &Variable, labels: &Tensor) -> Result<Predictions> {
         let losses = ops::cross_entropy(logits, labels, 0.0)?.tensor().clone();
         let predictions = logits.tensor().to_dtype(DType::F32)?.argmax(D::Minus1)?;
-        Ok(Answers { losses, predictions })
+        Ok(Predictions { losses, predictions })
     }
 
     /// One outcome for each example, in the split's order. `labels` are those of the whole split.
     /// `answers` has one entry for each of `batches`.
     pub fn outcomes(
         batches: &[BatchPlan],
-        answers: &[Answers],
+        answers: &[Predictions],
         labels: &[u32],
     ) -> Result<Vec<Outcome>> {
-        let all = |of: fn(&Answers) -> &Tensor| {
+        let all = |of: fn(&Predictions) -> &Tensor| {
             Tensor::cat(&answers.iter().map(of).collect::<Vec<_>>(), 0)
         };
         let losses = all(|a| &a.losses)?.to_vec1::<f32>()?;

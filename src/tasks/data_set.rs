@@ -47,11 +47,11 @@ pub trait DataSet: Sync {
     }
 
     /// The batches of an epoch (from 0), in the order of training. Each training example is in
-    /// exactly one of them, and there are [`DataSet::train_batches`] of them.
+    /// exactly one of them, and there are [`DataSet::batches_per_epoch`] of them.
     fn epoch(&self, epoch: usize) -> Vec<BatchPlan>;
 
     /// Number of batches in an epoch.
-    fn train_batches(&self) -> usize;
+    fn batches_per_epoch(&self) -> usize;
 
     /// The batches for evaluating a split.
     fn evaluation(&self, split: Split) -> Vec<BatchPlan>;

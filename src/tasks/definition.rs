@@ -6,7 +6,7 @@ use super::data_set::Split;
 use super::generation::{Continuation, Generation, Lines, Translated};
 use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
-use super::task::{Run, Work};
+use super::task::{Run, TaskVisitor};
 use crate::checkpoints::{Checkpoint, Metadata};
 use crate::error::{Fault, Result};
 use crate::hub::{Hub, Source};
@@ -19,7 +19,7 @@ use crate::spec::{DataSpec, RunSpec};
 pub enum BatchSize {
     /// So many examples.
     Examples(usize),
-    /// At most so many tokens, padding included, of as many examples as have them.
+    /// As many examples as fit into this number of tokens, padding included.
     Tokens(usize),
 }
 
@@ -119,7 +119,7 @@ pub trait TaskData: Send + Sync {
     fn train_units(&self) -> u64;
 
     /// Batches of an epoch of this run's training.
-    fn train_batches(&self, spec: &RunSpec) -> usize;
+    fn batches_per_epoch(&self, spec: &RunSpec) -> usize;
 
     /// A hash of all files read, independent of their location.
     fn sha256(&self) -> String;
@@ -169,7 +169,7 @@ pub trait OpenTask: TaskData + Clone {
     fn settled(&self, spec: &RunSpec) -> Self;
 
     /// Runs `work` on the run's task.
-    fn work<W: Work>(&self, run: Run, work: W) -> W::Output;
+    fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output;
 }
 
 /// The part of `provenance.json` about a run's data.

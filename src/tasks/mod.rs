@@ -8,7 +8,7 @@
 //!
 //! [`Opened`] chooses the task by `spec.task`. The rest of the program works with any task. It uses
 //! the methods that are equal for all tasks ([`TaskData`]), and passes code that depends on a
-//! task's types as [`Work`].
+//! task's types as [`TaskVisitor`].
 
 mod blueprint;
 mod classification;
@@ -36,4 +36,4 @@ pub use opened::{Opened, definition, evidence};
 pub use sampling::Sampling;
 pub use spec_lines::Dataset as SpecDataset;
 pub use start::{Base, Fitted, Settled, assumed_alpha};
-pub use task::{Evaluation, Run, Task, Work};
+pub use task::{Evaluation, Run, Task, TaskVisitor};

@@ -8,7 +8,7 @@ use super::definition::{Definition, OpenTask, TaskData};
 use super::image_classification;
 use super::language_modelling;
 use super::start::{Base, Settled};
-use super::task::{Run, Work};
+use super::task::{Run, TaskVisitor};
 use super::text_classification;
 use super::translation;
 use crate::error::{Fault, Result};
@@ -137,8 +137,8 @@ impl Opened {
     }
 
     /// Runs `work` on the task of a run.
-    pub fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
-        by_data!(self, |_variant, data| data.work(run, work))
+    pub fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
+        by_data!(self, |_variant, data| data.visit(run, visitor))
     }
 }
 

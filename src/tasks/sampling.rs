@@ -12,9 +12,9 @@ pub enum Sampling {
     Random {
         /// Above 0. Smaller values prefer probable tokens more.
         temperature: f64,
-        /// Only so many tokens, the most probable ones.
+        /// Top-k sampling: only the k most probable tokens.
         top_k: Option<usize>,
-        /// Only the most probable tokens whose probabilities sum up to so much.
+        /// Nucleus sampling: only the most probable tokens whose probabilities add up to p.
         top_p: Option<f64>,
         seed: u64,
     },

@@ -17,7 +17,7 @@ pub trait Task: Sync {
     /// The model that solves it.
     type Model;
     /// A model's predictions for a batch. They may still be on the device.
-    type Answers;
+    type Predictions;
     /// The stored result of one test example, a line of `test.jsonl`.
     type Outcome: Clone + Debug + PartialEq + Serialize;
 
@@ -36,11 +36,11 @@ pub trait Task: Sync {
     ) -> Result<Variable>;
 
     /// The model's predictions for a batch in evaluation.
-    fn answer(
+    fn predict(
         &self,
         model: &Self::Model,
         batch: &<Self::Data as DataSet>::Batch,
-    ) -> Result<Self::Answers>;
+    ) -> Result<Self::Predictions>;
 
     /// Whether validation after this epoch, from 1, measures only the loss, since the metrics take long.
     fn validates_only_loss(&self, _epoch: usize, _epochs: usize) -> bool {
@@ -48,21 +48,21 @@ pub trait Task: Sync {
     }
 
     /// The model's predictions where only the loss is measured.
-    fn answer_for_loss(
+    fn predict_for_loss(
         &self,
         model: &Self::Model,
         batch: &<Self::Data as DataSet>::Batch,
-    ) -> Result<Self::Answers> {
-        self.answer(model, batch)
+    ) -> Result<Self::Predictions> {
+        self.predict(model, batch)
     }
 
     /// The predictions that the model's head would make after the embedding and after each layer; the last
-    /// ones are those of [`answer`](Task::answer).
-    fn answers_by_layer(
+    /// ones are those of [`predict`](Task::predict).
+    fn predict_by_layer(
         &self,
         model: &Self::Model,
         batch: &<Self::Data as DataSet>::Batch,
-    ) -> Result<Vec<Self::Answers>>;
+    ) -> Result<Vec<Self::Predictions>>;
 
     /// Converts the answers to all batches of a split to one outcome for each example, in the
     /// split's order. This waits for the device, once for all batches.
@@ -70,7 +70,7 @@ pub trait Task: Sync {
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Self::Answers>,
+        predictions: Vec<Self::Predictions>,
     ) -> Result<Vec<Self::Outcome>>;
 
     /// Loss and metrics of at least one outcome.
@@ -94,9 +94,9 @@ pub struct Run<'a> {
 }
 
 /// Code that works for every task but depends on the task's types.
-pub trait Work {
+pub trait TaskVisitor {
     type Output;
 
     /// Runs the code on this task. The blueprint builds the run's model.
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output;
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output;
 }

@@ -10,13 +10,15 @@ use candle_core::{Result, Tensor};
 
 use crate::nn::{
     AdamWSlot, Kind, MultiTensorAdamW, ParameterStore, Reading, Role, Update, UpdateGroup,
-    adamw_update, square_sum,
+    adamw_update, sum_of_squares,
 };
 use crate::spec::TrainingSpec;
 
 /// First and second moment by parameter.
 pub type Moments = BTreeMap<String, (Tensor, Tensor)>;
 
+/// AdamW (arXiv 1711.05101) over the trained parameters of a store. Increments may have a learning rate and a weight decay
+/// of their own.
 #[derive(Clone)]
 pub struct AdamW {
     beta1: f64,
@@ -113,7 +115,8 @@ impl AdamW {
     /// in place. Gradients are first scaled so that their joint Euclidean norm is at most `limit`, as in
     /// PyTorch's `clip_grad_norm_`.
     ///
-    /// Returns the norm before scaling. On the CPU nothing is updated if it is not finite.
+    /// Returns the norm before clipping. If it is not finite, nothing is updated on the CPU; on a GPU the update is queued
+    /// already, so the caller must check the norm and stop.
     pub fn update(
         &mut self,
         store: &ParameterStore,
@@ -169,7 +172,7 @@ fn group(role: Role) -> UpdateGroup {
 
 /// The Euclidean norm of all gradients together.
 fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
-    let squares = gradients.values().map(square_sum);
+    let squares = gradients.values().map(sum_of_squares);
     Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 

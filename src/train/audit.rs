@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_frozen_parameter_must_get_no_gradient() {
         let trained = Box::new(|role: Role| role.kind != Kind::Bias);
-        let mut store = ParameterStore::training(0, Device::Cpu, trained);
+        let mut store = ParameterStore::with_trained(0, Device::Cpu, trained);
         let [a, b] = [("a", Kind::Matrix), ("b", Kind::Bias)]
             .map(|(name, kind)| store.tensor(name, &[3], Init::Ones, Role::layer(kind)).unwrap());
         let loss = |b: &Variable| Variable::composed(&[&a, b], |t| (&t[0] * &t[1])?.sum_all());

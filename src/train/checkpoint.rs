@@ -30,6 +30,7 @@ pub struct Checkpoint {
     pub ema: BTreeMap<String, Tensor>,
 }
 
+/// How far a run is, stored as JSON in the checkpoint's header.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {

@@ -46,8 +46,8 @@ pub fn evaluate_unless<T: Task>(
             }
             let batch = ready.take()?;
             answers.push(match detail {
-                Detail::Metrics => task.answer(model, &batch)?,
-                Detail::Loss => task.answer_for_loss(model, &batch)?,
+                Detail::Metrics => task.predict(model, &batch)?,
+                Detail::Loss => task.predict_for_loss(model, &batch)?,
             });
         }
         Ok::<_, candle_core::Error>(Some(answers))
@@ -63,9 +63,9 @@ pub fn evaluate_layers<T: Task>(task: &T, model: &T::Model, split: Split) -> Res
     let batches = data.evaluation(split);
     let make = |plan| data.evaluation_batch(split, plan);
     let of_layers = prefetch(batches.iter(), make, |ready| {
-        let mut of_layers: Vec<Vec<T::Answers>> = Vec::new();
+        let mut of_layers: Vec<Vec<T::Predictions>> = Vec::new();
         for _ in &batches {
-            let answers = task.answers_by_layer(model, &ready.take()?)?;
+            let answers = task.predict_by_layer(model, &ready.take()?)?;
             of_layers.resize_with(answers.len(), Vec::new);
             of_layers.iter_mut().zip(answers).for_each(|(layer, answers)| layer.push(answers));
         }

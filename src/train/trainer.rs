@@ -97,7 +97,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         let optimizer = AdamW::new(spec, &store)?;
         let ema = spec.ema_decay.map(|decay| MovingAverage::new(decay, blueprint, device, &store));
-        let length = TrainingLength::new(spec, task.data().train_batches());
+        let length = TrainingLength::new(spec, task.data().batches_per_epoch());
         let schedule = Schedule::new(spec, length.steps);
         let state = State {
             epoch: 0,

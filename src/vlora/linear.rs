@@ -45,7 +45,7 @@ impl Vector {
 #[derive(Clone, Debug)]
 pub struct Lora {
     pub pair: LowRank,
-    /// Share of x's values that training drops before `a`.
+    /// Dropout rate of x before `a` (PEFT's `lora_dropout`).
     pub dropout: f64,
     /// The layer's name, which seeds its dropout masks.
     pub name: String,

@@ -118,7 +118,11 @@ fn a_training_ends_when_it_gets_no_better() {
     assert!(evidence(&again.path().join("results/tiny")) == evidence(&results));
     let dir = folder_with(&spec.set("training.select=last").text());
     let ran = vlora(dir.path(), &RUN);
-    assert!(ran.code == 2 && ran.err.contains("patience needs the best epoch"), "{}", ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("patience needs weights that validation selects"),
+        "{}",
+        ran.err
+    );
 }
 
 /// Weights are removed once nothing starts from them, and no sooner.

@@ -170,6 +170,8 @@ fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     refused(&["--set", "model.heads=4"], &[other, "model.heads: 2", "expected: 4"]);
     refused(&["--set", "model.pool=mean"], &[other, "model.pool"]);
     refused(&["--set", "model.depth=4"], &[other, "model.depth: 2"]);
+    refused(&["--heads", "4"], &["the file has 2 heads", "leave --heads out"]);
+    refused(&["--alpha", "5"], &["the file has no increments", "leave --alpha out"]);
     refused(&["--arm", "basline"], &["no such arm", "did you mean `baseline`"]);
     refused(&["--split", "train"], &["possible values: test, validation"]);
     let none = ["--split", "validation", "--set", "data.validation=null"];
@@ -183,6 +185,13 @@ fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     let chosen = [&differ[..], &["--arm", "baseline"]].concat();
     assert_eq!(evaluate(dir, copy, &chosen).code, 0);
     assert_eq!(row(dir, run, &differ)["arm"], "baseline");
+    // An override that the chosen arm does not take is told, and one that it takes is not.
+    let smoothed = "arms.vlora.training={label_smoothing: 0.5}";
+    let told = evaluate(dir, run, &["--arm", "baseline", "--set", smoothed]).err;
+    assert!(told.contains("changes nothing in `baseline`"), "{told}");
+    let told =
+        evaluate(dir, run, &["--arm", "baseline", "--set", "training.label_smoothing=0.5"]).err;
+    assert!(!told.contains("changes nothing"), "{told}");
     // Arms of other sizes are not in question.
     let sizes = ["--set", "arms={baseline: {}, wide: {model: {dim: 32}}}"];
     assert_eq!(row(dir, run, &sizes)["arm"], "baseline");

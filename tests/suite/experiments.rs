@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vlora::results::Claim;
+use vlora::results::RunLock;
 
 use crate::common::program::{Ran, command, vlora};
 use crate::common::results::{json, run_folders};
@@ -223,7 +223,7 @@ fn runs_are_listed_and_stale_ones_removed() {
         assert!(folder.join("result.json").is_file(), "{answer:?}");
     }
     // One that is worked on stays, and one with something of the user's.
-    let claim = Claim::new(&folder).unwrap().unwrap();
+    let claim = RunLock::new(&folder).unwrap().unwrap();
     assert!(answered("y\n").contains("kept, a process works on it"));
     drop(claim);
     fs::write(folder.join("notes.txt"), "mine").unwrap();

@@ -160,7 +160,7 @@ fn a_run_is_whole_or_names_the_file_that_is_not() {
                     }
                     // Nothing of it is taken over by another experiment.
                     if !passes {
-                        to.claim().unwrap();
+                        to.lock().unwrap();
                         assert_eq!(take_over(trained.id(), &run, &to).unwrap(), None, "{case}");
                         assert_eq!(to.state(), RunState::Planned, "{case}");
                     }

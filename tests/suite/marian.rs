@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vlora::checkpoints::{CONFIG, Form, Hints, Loaded, MODEL, read_checkpoint};
-use vlora::data::translation::{BEGIN, END, MarianFolder, PADDING, PairTokenizers, Vocabulary};
+use vlora::data::translation::{BOS, EOS, MarianFolder, PAD, PairTokenizers, Vocabulary};
 use vlora::models::encoder_decoder::{EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Mode};
 use vlora::results::RunFolder;
@@ -70,7 +70,7 @@ fn tokens_are_those_of_transformers() {
     let mut unknown = 0;
     for (tokenizer, want, begin) in [
         (&tokenizers.source, &expected.source_ids, None),
-        (&tokenizers.target, &expected.target_ids, Some(BEGIN)),
+        (&tokenizers.target, &expected.target_ids, Some(BOS)),
     ] {
         let encoded = tokenizer.encode(&lines, 10_000).unwrap();
         assert_eq!((encoded.len(), encoded.cut), (lines.len(), 0));
@@ -95,15 +95,15 @@ fn tokens_are_those_of_transformers() {
     }
     let cut = tokenizers.target.encode(&lines[..60], 8).unwrap();
     assert!(cut.cut > 0);
-    assert!((0..60).all(|line| cut.length(line) <= 8 && cut.get(line).0.last() == Some(&END)));
+    assert!((0..60).all(|line| cut.length(line) <= 8 && cut.get(line).0.last() == Some(&EOS)));
 }
 
 fn tokens(sentences: &[Vec<u32>]) -> Tokens {
     let lengths: Vec<usize> = sentences.iter().map(Vec::len).collect();
     let longest = lengths.iter().copied().max().unwrap();
-    let padded = sentences.iter().flat_map(|own| {
-        own.iter().copied().chain(std::iter::repeat_n(PADDING, longest - own.len()))
-    });
+    let padded = sentences
+        .iter()
+        .flat_map(|own| own.iter().copied().chain(std::iter::repeat_n(PAD, longest - own.len())));
     let ids = Tensor::from_iter(padded, &Device::Cpu).unwrap();
     Tokens { ids: ids.reshape((lengths.len(), longest)).unwrap(), types: None, lengths }
 }
@@ -191,7 +191,7 @@ fn outcomes(run: &Path) -> Vec<Value> {
 /// An arm that is only tested has its evidence and its row, is not trained, and is not tested again.
 #[test]
 fn a_reference_arm_is_only_tested() {
-    let dir = folder(|spec| spec.set("seeds=[0, 1]"));
+    let dir = folder(|spec| spec.without("vlora").set("seeds=[0, 1]"));
     let run = |args: &[&str]| {
         let ran = vlora(dir.path(), &[args, &DEVICE[..]].concat());
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
@@ -360,7 +360,7 @@ fn faulty_folders_are_named() {
     let unbiased = Changed::new().tensors(|all| drop(all.remove("final_logits_bias")));
     let bias = &bits(&unbiased)["output.bias"];
     let not_zero: Vec<usize> = (0..bias.len()).filter(|row| bias[*row] != 0.0).collect();
-    assert_eq!(not_zero, [BEGIN as usize]);
+    assert_eq!(not_zero, [BOS as usize]);
     Changed::new()
         .tensors(|all| {
             drop(all.insert("model.decoder.embed_positions.weight".into(), zeros(&[64, 16])))

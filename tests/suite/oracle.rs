@@ -53,7 +53,7 @@ impl DataSet for OneBatch<'_> {
         batches_of(&[0, 1, 2, 3, 4, 5], 6)
     }
 
-    fn train_batches(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         1
     }
 
@@ -73,7 +73,7 @@ impl DataSet for OneBatch<'_> {
 impl<'a> Task for OneBatch<'a> {
     type Data = OneBatch<'a>;
     type Model = Vit;
-    type Answers = ();
+    type Predictions = ();
     type Outcome = ();
 
     fn data(&self) -> &OneBatch<'a> {
@@ -91,16 +91,16 @@ impl<'a> Task for OneBatch<'a> {
         ops::mean(&ops::cross_entropy(&logits, labels, smoothing)?)
     }
 
-    fn answer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<()> {
+    fn predict(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<()> {
         Ok(())
     }
 
-    fn answers_by_layer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<Vec<()>> {
+    fn predict_by_layer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<Vec<()>> {
         Ok(Vec::new())
     }
 
-    fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
-        Ok(answers)
+    fn outcomes(&self, _: Split, _: &[BatchPlan], predictions: Vec<()>) -> Result<Vec<()>> {
+        Ok(predictions)
     }
 
     fn scores(&self, _: &[()]) -> Scores {

@@ -369,7 +369,7 @@ fn accumulation_keeps_the_results() {
 
 /// Images and labels, the answers to them, and what those come to.
 type Batch = vlora::tasks::ImageBatch;
-type Answers<'a> = <ImageClassification<'a> as Task>::Answers;
+type Predictions<'a> = <ImageClassification<'a> as Task>::Predictions;
 type Outcomes<'a> = Vec<<ImageClassification<'a> as Task>::Outcome>;
 
 /// The real task on a model whose first block's output is detached: the loss still falls, and
@@ -379,7 +379,7 @@ struct Cut<'a>(ImageClassification<'a>);
 impl<'a> Task for Cut<'a> {
     type Data = ImageBatches<'a>;
     type Model = Vit;
-    type Answers = Answers<'a>;
+    type Predictions = Predictions<'a>;
     type Outcome = <ImageClassification<'a> as Task>::Outcome;
 
     fn data(&self) -> &ImageBatches<'a> {
@@ -402,25 +402,25 @@ impl<'a> Task for Cut<'a> {
         ops::mean(&ops::cross_entropy(&model.classify(&x)?, labels, 0.0)?)
     }
 
-    fn answer(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Answers<'a>> {
-        self.0.answer(model, batch)
+    fn predict(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Predictions<'a>> {
+        self.0.predict(model, batch)
     }
 
-    fn answers_by_layer(
+    fn predict_by_layer(
         &self,
         model: &Vit,
         batch: &Batch,
-    ) -> candle_core::Result<Vec<Answers<'a>>> {
-        self.0.answers_by_layer(model, batch)
+    ) -> candle_core::Result<Vec<Predictions<'a>>> {
+        self.0.predict_by_layer(model, batch)
     }
 
     fn outcomes(
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Answers<'a>>,
+        predictions: Vec<Predictions<'a>>,
     ) -> candle_core::Result<Outcomes<'a>> {
-        self.0.outcomes(split, batches, answers)
+        self.0.outcomes(split, batches, predictions)
     }
 
     fn scores(&self, outcomes: &[Self::Outcome]) -> Scores {
@@ -469,8 +469,8 @@ impl DataSet for Broken<'_> {
         self.sound.data().epoch(epoch)
     }
 
-    fn train_batches(&self) -> usize {
-        self.sound.data().train_batches()
+    fn batches_per_epoch(&self) -> usize {
+        self.sound.data().batches_per_epoch()
     }
 
     fn evaluation(&self, split: Split) -> Vec<BatchPlan> {
@@ -492,7 +492,7 @@ impl DataSet for Broken<'_> {
 impl<'a> Task for Broken<'a> {
     type Data = Broken<'a>;
     type Model = Vit;
-    type Answers = Answers<'a>;
+    type Predictions = Predictions<'a>;
     type Outcome = <ImageClassification<'a> as Task>::Outcome;
 
     fn data(&self) -> &Broken<'a> {
@@ -507,25 +507,25 @@ impl<'a> Task for Broken<'a> {
         self.sound.loss(model, key, batch)
     }
 
-    fn answer(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Answers<'a>> {
-        self.sound.answer(model, batch)
+    fn predict(&self, model: &Vit, batch: &Batch) -> candle_core::Result<Predictions<'a>> {
+        self.sound.predict(model, batch)
     }
 
-    fn answers_by_layer(
+    fn predict_by_layer(
         &self,
         model: &Vit,
         batch: &Batch,
-    ) -> candle_core::Result<Vec<Answers<'a>>> {
-        self.sound.answers_by_layer(model, batch)
+    ) -> candle_core::Result<Vec<Predictions<'a>>> {
+        self.sound.predict_by_layer(model, batch)
     }
 
     fn outcomes(
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Answers<'a>>,
+        predictions: Vec<Predictions<'a>>,
     ) -> candle_core::Result<Outcomes<'a>> {
-        self.sound.outcomes(split, batches, answers)
+        self.sound.outcomes(split, batches, predictions)
     }
 
     fn scores(&self, outcomes: &[Self::Outcome]) -> Scores {

@@ -837,12 +837,28 @@ fn values_that_change_no_run_are_named() {
             &["my.yaml:6: vlora.targets[0].alpha: 8 changes no run"],
         ),
         (
-            "a rank beside those of all targets",
+            "a required rank beside those of all targets",
             &format!(
                 "vlora: {{compound_size: 4, rank: 2, targets: [{{target: mlp.fc1, rank: 3}}]}}\n{arms}"
             ),
             &[],
-            &["my.yaml:6: vlora.rank: 2 changes no run: each target"],
+            &[],
+        ),
+        (
+            "a scale beside those of all targets",
+            &format!(
+                "vlora: {{compound_size: 4, rank: 2, alpha: 5, targets: [{{target: mlp.fc1, alpha: 3}}]}}\n{arms}"
+            ),
+            &[],
+            &["my.yaml:6: vlora.alpha: 5 changes no run: each target"],
+        ),
+        (
+            "a section that is set",
+            arms,
+            &["vlora={compound_size: 4, rank: full, alpha: 7}"],
+            &[
+                "--set vlora={compound_size: 4, rank: full, alpha: 7}: vlora.alpha: 7 changes no run",
+            ],
         ),
         (
             "the layer before in compounds of two",

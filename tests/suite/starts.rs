@@ -177,6 +177,36 @@ fn starts_of_merged_points_are_the_variant_that_is_kept() {
     assert_eq!(e.in_order_of_start(), [0, 3, 1, 4, 2]);
 }
 
+/// Arms whose runs are the same would be counted twice, and fields about dense weights have no effect on others: both
+/// are known when a run is planned.
+#[test]
+fn starts_that_change_nothing_are_refused_by_the_plan() {
+    let arms = "
+        baseline: {method: dense}
+        vlora: {method: vlora}
+        again: {method: vlora, start: {arm: vlora}}";
+    let planned = |more: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::new(dir.path());
+        Plan::new(experiment(&format!("{arms}{more}"), &[]), &folder, &Hub::default())
+    };
+    planned("").unwrap();
+    let same = "\n        timm: {method: vlora, start: {arm: vlora, position_embedding: timm}}";
+    let told = planned(same).err().expect("refused").to_string();
+    for part in ["arm timm: two arms are the same", "`again` and `timm`"] {
+        assert!(told.contains(part), "{told}");
+    }
+    for field in ["base_init: average", "increments: lora"] {
+        let more = format!("\n        other: {{method: vlora, start: {{arm: vlora, {field}}}}}");
+        let told = planned(&more).err().expect("refused").to_string();
+        for part in ["arm other", "share layers in this way already", "start.base_init"] {
+            assert!(told.contains(part), "{told}");
+        }
+        // They are about a dense model, which is converted.
+        planned(&more.replace("arm: vlora,", "arm: baseline,")).unwrap();
+    }
+}
+
 /// With dropout, whose masks need no stored generator.
 #[test]
 fn an_interrupted_lora_run_ends_as_an_uninterrupted_one() {

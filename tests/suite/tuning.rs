@@ -242,6 +242,20 @@ fn nothing_is_chosen_before_all_trials_have_ended() {
     assert!(table.contains("82.3 ± 0.3") && table.contains("73.3 ± 0.3"), "{table}");
 }
 
+/// Trials are compared by one validation, on the same examples.
+#[test]
+fn what_changes_the_validation_is_not_tuned() {
+    let spec = |field: &str, values: &str| {
+        Spec::tiny().set(&format!("sweep={{{field}: {values}}}")).set(&format!("tune=[{field}]"))
+    };
+    for (field, values) in [("data.duplicates", "[keep, remove]"), ("data.resize", "[exact, 8]")] {
+        let told = error(&spec(field, values));
+        assert!(told.contains("tune") && told.contains(field), "{told}");
+        assert!(told.contains("the same validation"), "{told}");
+    }
+    spec("data.augment.horizontal_flip", "[true, false]").experiment();
+}
+
 #[test]
 fn a_plan_says_how_many_trials_there_are() {
     let dir = folder_with(&tuned().text());

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::dictionary::Dictionary;
 use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
-use super::special::{BEGIN, END, SPECIAL_TOKENS, UNKNOWN};
+use super::special::{BOS, EOS, SPECIAL_TOKENS, UNK};
 use super::tokenizers::{PairTokenizers, SentenceTokenizer};
 use crate::data::load::{Loaded, Role, load, sha256};
 use crate::data::text::Encoded;
@@ -159,7 +159,7 @@ impl TranslationData {
                 let words = rows.saturating_sub(SPECIAL_TOKENS).max(1) as u32;
                 let within = (2..length).map(|_| SPECIAL_TOKENS as u32 + stream.below(words));
                 let within: Vec<u32> = within.collect();
-                [&[BEGIN], &within[..], &[END]].concat()
+                [&[BOS], &within[..], &[EOS]].concat()
             };
             for _ in 0..pairs {
                 let (source, target) = (sentence(sizes.source), sentence(sizes.target));
@@ -245,7 +245,7 @@ fn split(
             ));
         }
         for (encoded, what) in [(&source, "sources"), (&target, "references")] {
-            let unknown = encoded.ids.iter().filter(|id| **id == UNKNOWN).count();
+            let unknown = encoded.ids.iter().filter(|id| **id == UNK).count();
             let share = unknown as f64 / encoded.ids.len().max(1) as f64;
             if role == Role::Test && share > MANY_UNKNOWN {
                 notes.push(format!(

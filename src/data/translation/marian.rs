@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::special::{BEGIN, END, PADDING, SPECIAL_TOKENS, UNKNOWN};
+use super::special::{BOS, EOS, PAD, SPECIAL_TOKENS, UNK};
 use crate::data::text::{Encoded, SentencePiece, WORD_BEGIN};
 use crate::error::{Error, Fault, Result};
 use crate::hub::{Hub, Kind, Source};
@@ -135,7 +135,7 @@ impl MarianTokenizer {
         self.pieces.saved()
     }
 
-    /// Whether sentences begin with [`BEGIN`].
+    /// Whether sentences begin with [`BOS`].
     pub fn begins(&self) -> bool {
         self.begins
     }
@@ -149,11 +149,11 @@ impl MarianTokenizer {
             let (code, _) = code(&sentences[encoded.len()]);
             let own = code.into_iter().chain(sentence.iter().map(String::as_str));
             // A text that is no piece of this language may be one of the other.
-            let number = |piece: &str| self.rows.numbers.get(piece).copied().unwrap_or(UNKNOWN);
+            let number = |piece: &str| self.rows.numbers.get(piece).copied().unwrap_or(UNK);
             encoded.cut += usize::from(own.clone().count() > most);
-            encoded.ids.extend(self.begins.then_some(BEGIN));
+            encoded.ids.extend(self.begins.then_some(BOS));
             encoded.ids.extend(own.take(most).map(number));
-            encoded.ids.push(END);
+            encoded.ids.push(EOS);
             encoded.types.resize(encoded.ids.len(), 0);
             encoded.ends.push(encoded.ids.len());
         }
@@ -162,7 +162,7 @@ impl MarianTokenizer {
 
     /// The sentence of tokens, without special ones and unknown pieces.
     pub fn text(&self, ids: &[u32]) -> String {
-        let words = ids.iter().filter(|id| ![PADDING, UNKNOWN, BEGIN, END].contains(id));
+        let words = ids.iter().filter(|id| ![PAD, UNK, BOS, EOS].contains(id));
         let pieces = words.filter_map(|id| self.rows.pieces.get(*id as usize));
         let text: String = pieces.map(String::as_str).collect();
         text.replace(WORD_BEGIN, " ").trim().to_string()

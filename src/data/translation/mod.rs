@@ -16,5 +16,5 @@ pub use dictionary::Dictionary;
 pub use marian::{MARIAN_FILES, MarianFolder, VOCABULARY, Vocabulary};
 pub use pairs::SentencePairs;
 pub use sizes::Sizes;
-pub use special::{BEGIN, END, PADDING, SPECIAL_TOKENS};
+pub use special::{BOS, EOS, PAD, SPECIAL_TOKENS};
 pub use tokenizers::{PairTokenizers, SentenceTokenizer};

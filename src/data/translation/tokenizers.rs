@@ -15,7 +15,7 @@ use tokenizers::{NormalizedString, Normalizer};
 
 use super::marian::{MarianFolder, MarianTokenizer};
 use super::sizes::Sizes;
-use super::special::{BEGIN, END, PADDING, UNKNOWN};
+use super::special::{BOS, EOS, PAD, UNK};
 use super::unigram::unigram;
 use crate::data::text::{Encoded, SentencePiece, Texts, Tokenizer, around, words};
 use crate::error::{Error, Fault, Result};
@@ -81,7 +81,7 @@ impl SentenceTokenizer {
     }
 
     /// The tokens of sentences with the marks of beginning and end around them, each cut to `max_tokens`.
-    /// All end with [`END`]. They begin with [`BEGIN`], but for the sources of a base model.
+    /// All end with [`EOS`]. They begin with [`BOS`], but for the sources of a base model.
     pub fn encode(&self, sentences: &[String], max_tokens: usize) -> Result<Encoded> {
         match self {
             SentenceTokenizer::Trained(own) => {
@@ -91,7 +91,7 @@ impl SentenceTokenizer {
         }
     }
 
-    /// Whether sentences begin with [`BEGIN`].
+    /// Whether sentences begin with [`BOS`].
     pub fn begins(&self) -> bool {
         match self {
             SentenceTokenizer::Trained(_) => true,
@@ -141,7 +141,7 @@ impl TrainedTokens {
         match self.kind {
             Kind::ByteLevelBpe => Ok(self.tokenizer.text(ids)?.trim().to_string()),
             Kind::Unigram => {
-                let parts = ids.split(|id| *id == UNKNOWN).map(|part| self.tokenizer.text(part));
+                let parts = ids.split(|id| *id == UNK).map(|part| self.tokenizer.text(part));
                 let parts = parts.collect::<Result<Vec<String>>>()?;
                 let unknown = format!(" {UNKNOWN_TEXT} ");
                 let text = parts.iter().map(|part| part.trim()).collect::<Vec<_>>().join(&unknown);
@@ -149,8 +149,8 @@ impl TrainedTokens {
             }
             Kind::Words => {
                 let word = |id: &u32| match *id {
-                    UNKNOWN => Some(UNKNOWN_TEXT.to_string()),
-                    PADDING | BEGIN | END => None,
+                    UNK => Some(UNKNOWN_TEXT.to_string()),
+                    PAD | BOS | EOS => None,
                     id => self.tokenizer.inner().id_to_token(id),
                 };
                 Ok(ids.iter().filter_map(word).collect::<Vec<_>>().join(" "))
@@ -176,8 +176,7 @@ fn trained<'t>(
             whole_words(pattern, spec.minimum_count(), sentences).map_err(failed)
         }
         Kind::Unigram => {
-            let pieces =
-                unigram(spec.vocabulary(), &Tokenizer::SPECIAL, UNKNOWN as usize, sentences);
+            let pieces = unigram(spec.vocabulary(), &Tokenizer::SPECIAL, UNK as usize, sentences);
             let mut tokenizer = pieces.map_err(failed)?;
             around(&mut tokenizer).map_err(failed)?;
             Tokenizer::of(tokenizer)
@@ -221,7 +220,7 @@ fn whole_words<'t>(
     let special = Tokenizer::SPECIAL.iter().map(|token| token.to_string());
     let all = special.chain(frequent.into_iter().map(|(word, _)| word));
     let numbers: HashMap<String, u32> = all.zip(0..).collect();
-    let unknown = Tokenizer::SPECIAL[UNKNOWN as usize].to_string();
+    let unknown = Tokenizer::SPECIAL[UNK as usize].to_string();
     let model =
         WordLevel::builder().vocab(numbers.into_iter().collect()).unk_token(unknown).build()?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);

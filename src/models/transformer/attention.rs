@@ -20,7 +20,7 @@ pub struct PackedSelfAttention {
     pub proj: ResidualLinear,
     /// Whether a token attends only to itself and to those before it.
     pub causal: bool,
-    /// Share of the attention weights that training drops.
+    /// Dropout rate of the attention weights (timm's `attn_drop`).
     pub dropout: f64,
     /// The layer's name, which seeds its dropout masks.
     pub name: String,
@@ -46,7 +46,7 @@ impl PackedSelfAttention {
 
     /// The heads' result for new tokens at the end of sequences, in evaluation: x \[batch, new, dim\] →
     /// \[batch, new, dim\]. They also attend to the tokens that `cache` holds, which takes the new ones.
-    pub fn next(&self, x: &Variable, cache: &mut KeysAndValues) -> Result<Variable> {
+    pub fn next(&self, x: &Variable, cache: &mut KvCache) -> Result<Variable> {
         let qkv = self.qkv.forward(x, Epilogue::None, Mode::Evaluation)?;
         let width = qkv.tensor().dim(2)? / 3;
         let part = |i: usize| qkv.tensor().narrow(2, i * width, width)?.contiguous();
@@ -77,14 +77,14 @@ impl PackedSelfAttention {
 
 /// The keys and values of a layer's tokens so far, \[sequences, tokens, dim\] each. It begins empty.
 #[derive(Debug, Default)]
-pub struct KeysAndValues {
+pub struct KvCache {
     keys_and_values: Option<[Tensor; 2]>,
     /// The sequences that [`select`](Self::select) took since the last token, \[rows\] u32. They are copied
     /// together with the next token.
     pending_selection: Option<Tensor>,
 }
 
-impl KeysAndValues {
+impl KvCache {
     /// Number of tokens of each sequence.
     fn tokens(&self) -> Result<usize> {
         self.keys_and_values.as_ref().map_or(Ok(0), |[keys, _]| keys.dim(1))
@@ -105,8 +105,8 @@ impl KeysAndValues {
         let all = match &self.keys_and_values {
             None => new,
             Some([keys, values]) => [
-                ops::extended(keys, selection, &new[0])?,
-                ops::extended(values, selection, &new[1])?,
+                ops::append_tokens(keys, selection, &new[0])?,
+                ops::append_tokens(values, selection, &new[1])?,
             ],
         };
         self.pending_selection = None;
@@ -123,7 +123,7 @@ pub struct Attention {
     pub value: Linear,
     /// The projection after the heads.
     pub output: ResidualLinear,
-    /// Share of the attention weights that training drops.
+    /// Dropout rate of the attention weights (timm's `attn_drop`).
     pub dropout: f64,
     /// The layer's name, which seeds its dropout masks.
     pub name: String,

@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::attention::{KeysAndValues, PackedSelfAttention, Sizes};
+use super::attention::{KvCache, PackedSelfAttention, Sizes};
 use super::mlp::{Activation, Mlp};
 use super::norm::Norm;
 use super::residual::ResidualLinear;
@@ -67,12 +67,12 @@ pub struct BlockSizes {
     pub activation: Activation,
     /// Whether a token attends only to itself and to those before it.
     pub causal: bool,
-    /// Share of the values of attention and MLP that training drops.
+    /// Dropout rate of the outputs of attention and MLP (timm's `proj_drop`).
     pub dropout: f64,
-    /// Share of the attention weights that training drops.
+    /// Dropout rate of the attention weights (timm's `attn_drop`).
     pub attention_dropout: f64,
-    /// Share of the MLP's hidden values that training drops.
-    pub hidden_dropout: f64,
+    /// Dropout rate after the MLP's activation (fairseq's `activation_dropout`).
+    pub activation_dropout: f64,
     /// How often training leaves out attention or MLP for an example.
     pub drop_path_rate: f64,
     /// Whether the second norm is in the residual stream: `x ← norm2(x)`, then `x ← x + mlp(x)`.
@@ -120,8 +120,9 @@ impl PreNormBlock {
             name: format!("{prefix}.{}", names.attention),
         };
         let fc2 = residual(names.fc2, fc2);
-        let hidden_dropout = Some((sizes.hidden_dropout, format!("{prefix}.{}", names.fc1)));
-        let mlp = Mlp { fc1, activation: sizes.activation, hidden_dropout, fc2 };
+        let activation_dropout =
+            Some((sizes.activation_dropout, format!("{prefix}.{}", names.fc1)));
+        let mlp = Mlp { fc1, activation: sizes.activation, activation_dropout, fc2 };
         let norm_in_stream = sizes.norm_in_stream;
         Ok(PreNormBlock { norm1, attention, norm2, mlp, norm_in_stream })
     }
@@ -142,7 +143,7 @@ impl PreNormBlock {
 
     /// The result for new tokens at the end of sequences, in evaluation: \[batch, new, dim\] → \[batch,
     /// new, dim\]. `cache` has the keys and values of the tokens before, and takes the new ones.
-    pub fn next(&self, x: &Variable, cache: &mut KeysAndValues) -> Result<Variable> {
+    pub fn next(&self, x: &Variable, cache: &mut KvCache) -> Result<Variable> {
         let mode = Mode::Evaluation;
         let mixed = self.attention.next(&self.norm1.forward(x)?, cache)?;
         let x = self.attention.proj.forward(&mixed, x, mode)?;

@@ -59,7 +59,7 @@ pub struct Mlp {
     pub fc1: Linear,
     pub activation: Activation,
     /// The share of hidden values that training drops, and the name that seeds its masks.
-    pub hidden_dropout: Option<(f64, String)>,
+    pub activation_dropout: Option<(f64, String)>,
     pub fc2: ResidualLinear,
 }
 
@@ -67,7 +67,7 @@ impl Mlp {
     /// `residual + dropout(fc2(activation(fc1(x))))`, x and `residual` \[…, dim\].
     pub fn forward(&self, x: &Variable, residual: &Variable, mode: Mode) -> Result<Variable> {
         let hidden = self.activation.after(&self.fc1, x, mode)?;
-        let dropped = self.hidden_dropout.as_ref();
+        let dropped = self.activation_dropout.as_ref();
         let hidden = match dropped.and_then(|(share, name)| mode.dropout(*share, name)) {
             Some(dropout) => ops::dropout(&hidden, &dropout)?,
             None => hidden,
@@ -78,7 +78,7 @@ impl Mlp {
     /// The operations of [`forward`](Self::forward) on `rows` rows.
     pub fn operations(&self, rows: usize) -> Result<Vec<Operation>> {
         let mut operations = self.activation.operations(&self.fc1, rows)?;
-        if self.hidden_dropout.as_ref().is_some_and(|(share, _)| *share > 0.0) {
+        if self.activation_dropout.as_ref().is_some_and(|(share, _)| *share > 0.0) {
             let width = LinearOperation::of(&self.fc1, rows)?.usage.sides.0;
             operations.push(Operation::Dropout { rows, width });
         }

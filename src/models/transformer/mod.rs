@@ -11,7 +11,7 @@ mod placed_norm;
 mod pytorch_layers;
 mod residual;
 
-pub use attention::{Attention, KeysAndValues, PackedSelfAttention, Sizes};
+pub use attention::{Attention, KvCache, PackedSelfAttention, Sizes};
 pub use block::{BlockNames, BlockSizes, PreNormBlock};
 pub use embeddings::{TokenEmbeddings, Tokens};
 pub use encoder_layer::{PostNormLayer, PostNormSizes};

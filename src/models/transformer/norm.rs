@@ -7,6 +7,7 @@ use crate::nn::ops;
 use crate::nn::{Init, ParameterBuilder, Variable};
 use crate::vlora::{StackBuilder, Vector};
 
+/// A layer norm whose scale and shift may be shared or have increments.
 #[derive(Debug)]
 pub struct Norm {
     weight: Vector,

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::attention::{Attention, KeysAndValues, PackedSelfAttention, Sizes};
+use super::attention::{Attention, KvCache, PackedSelfAttention, Sizes};
 use super::mlp::{Activation, Mlp};
 use super::norm::Norm;
 use super::placed_norm::PlacedNorm;
@@ -25,11 +25,11 @@ pub struct LayerSizes {
     pub norm: NormPlacement,
     pub norm_eps: f64,
     pub activation: Activation,
-    /// Share of the values of attention and MLP that training drops.
+    /// Dropout rate of the outputs of attention and MLP (timm's `proj_drop`).
     pub dropout: f64,
-    /// Share of the attention weights that training drops.
+    /// Dropout rate of the attention weights (timm's `attn_drop`).
     pub attention_dropout: f64,
-    /// Share of the MLP's hidden values that training drops.
+    /// Dropout rate after the MLP's activation (fairseq's `activation_dropout`).
     pub activation_dropout: f64,
     /// How the matrices of queries, keys and values start.
     pub attention_init: Init,
@@ -85,9 +85,9 @@ impl Parts<'_, '_> {
         let LayerSizes { dim, hidden, activation, activation_dropout, .. } = self.sizes;
         let init = Init::XavierUniform { fan_in: dim, fan_out: hidden };
         let fc1 = self.stack.linear(self.parameters, self.layer, "linear1", init)?;
-        let hidden_dropout = Some((activation_dropout, self.full("linear1")));
+        let activation_dropout = Some((activation_dropout, self.full("linear1")));
         let fc2 = self.residual("linear2", (dim, hidden))?;
-        Ok(Mlp { fc1, activation, hidden_dropout, fc2 })
+        Ok(Mlp { fc1, activation, activation_dropout, fc2 })
     }
 
     fn norm(&mut self, name: &str) -> Result<PlacedNorm> {
@@ -211,7 +211,7 @@ impl DecoderLayer {
     pub fn next(
         &self,
         x: &Variable,
-        cache: &mut KeysAndValues,
+        cache: &mut KvCache,
         memory: [&Tensor; 2],
         source_lengths: &[usize],
     ) -> Result<Variable> {

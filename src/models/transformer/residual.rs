@@ -11,7 +11,7 @@ use crate::vlora::Linear;
 #[derive(Debug)]
 pub struct ResidualLinear {
     pub linear: Linear,
-    /// Share of the linear layer's values that training drops.
+    /// Dropout rate of the linear layer's output.
     pub dropout: f64,
     /// How often training leaves out the layer's values for an example (stochastic depth).
     pub drop_path_rate: f64,

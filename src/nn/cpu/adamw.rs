@@ -26,7 +26,7 @@ pub fn apply(update: Update, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f
 }
 
 /// The sum of squares, in float64.
-pub fn square_sum(values: &[f32]) -> f64 {
+pub fn sum_of_squares(values: &[f32]) -> f64 {
     let parts: Vec<f64> = values
         .par_chunks(CHUNK)
         .map(|part| {

@@ -26,7 +26,7 @@ impl<'a> Rows<'a> {
         Rows { values, row: width, sequence: tokens * width }
     }
 
-    /// Queries, keys and values in one tensor in timm's order: \[batch, tokens, 3, width\].
+    /// Queries, keys and values in one tensor, as timm packs them: \[batch, tokens, 3, width\].
     pub fn packed(qkv: &'a [f32], tokens: usize, width: usize) -> [Rows<'a>; 3] {
         let row = 3 * width;
         [0, 1, 2].map(|part| {

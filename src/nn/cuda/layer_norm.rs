@@ -15,7 +15,7 @@ const MULTIPROCESSORS: usize = 132;
 /// How the kernels read a row.
 #[derive(Clone, Copy)]
 enum Kernel {
-    /// Once into registers, in so many parts. A part has a vector of each lane of a warp.
+    /// Once, into registers: this number of vectors for each lane of a warp.
     Parts(usize),
     /// Again and again, in vectors.
     Wide,

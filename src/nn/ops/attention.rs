@@ -9,7 +9,7 @@ use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
 /// Self-attention of the first `queries` tokens, `dropout(softmax(q kᵀ / √d)) v` per head:
-/// qkv \[batch, tokens, 3·heads·d\] in timm's order → \[batch, queries, heads·d\].
+/// qkv \[batch, tokens, 3·heads·d\], for each token all of q, then of k, then of v, each \[heads, d\], as timm packs them → \[batch, queries, heads·d\].
 pub fn self_attention(
     qkv: &Variable,
     heads: usize,

@@ -14,7 +14,7 @@ pub fn expect(operation: &str, holds: bool, inputs: &[&Variable]) -> Result<()> 
 }
 
 /// The ids in a u32 tensor. An error if one is not below `end`.
-pub fn numbers(t: &Tensor, end: usize, what: &str) -> Result<Vec<u32>> {
+pub fn checked_ids(t: &Tensor, end: usize, what: &str) -> Result<Vec<u32>> {
     let ids = t.flatten_all()?.to_vec1::<u32>()?;
     match ids.iter().find(|id| **id as usize >= end) {
         Some(id) => bail!("{what} {id} is out of range, expected below {end}"),

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::checks::numbers;
+use super::checks::checked_ids;
 use crate::nn::backend::Backend;
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
@@ -30,7 +30,7 @@ pub fn cross_entropy(logits: &Variable, labels: &Tensor, smoothing: f64) -> Resu
 
 fn on_cpu(logits: &Variable, labels: &Tensor, smoothing: f64) -> Result<Variable> {
     let (batch, classes) = logits.tensor().dims2()?;
-    let ids = numbers(labels, classes, "cross-entropy: label")?;
+    let ids = checked_ids(labels, classes, "cross-entropy: label")?;
     let smoothing = smoothing as f32;
     let (losses, sums) = cpu::with_values([logits.tensor()], |[values]| {
         Ok(cpu::cross_entropy::forward(values, classes, &ids, smoothing))

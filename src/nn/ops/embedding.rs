@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::checks::{expect, numbers};
+use super::checks::{checked_ids, expect};
 use super::patches::with_positions;
 use super::reduce::{first_tokens, sum};
 use crate::nn::backend::Backend;
@@ -15,7 +15,7 @@ use crate::nn::{cpu, cuda};
 pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
     let (rows, width) = table.tensor().dims2()?;
     expect("embedding", width > 0 && ids.elem_count() > 0, &[table])?;
-    let numbers = || numbers(ids, rows, "embedding: id");
+    let row_ids = || checked_ids(ids, rows, "embedding: id");
     let mut dims = ids.dims().to_vec();
     dims.push(width);
     match Backend::of(&[table.tensor(), ids]) {
@@ -23,9 +23,9 @@ pub fn embedding(table: &Variable, ids: &Tensor) -> Result<Variable> {
             let dtype = table.copy().map_or(table.tensor().dtype(), Tensor::dtype);
             cuda::embedding(backend, table, ids, dtype)
         }
-        Backend::Cpu => on_cpu(table, numbers()?, dims),
+        Backend::Cpu => on_cpu(table, row_ids()?, dims),
         Backend::Composed => {
-            numbers()?;
+            row_ids()?;
             let ids = Variable::constant(ids.flatten_all()?);
             Variable::composed(&[table, &ids], move |t| {
                 t[0].index_select(&t[1], 0)?.reshape(dims.as_slice())

@@ -34,7 +34,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use patches::embed_patches;
 pub use reduce::{first_tokens, mean, mean_tokens, mean_valid_tokens, scale, sum};
-pub use sequences::{extended, selected};
+pub use sequences::{append_tokens, select_sequences};
 pub use valid_tokens::valid_tokens;
 
 pub use super::descriptors::{Dropout, Epilogue, Gelu, Mask, Weights};

@@ -2,29 +2,28 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::checks::numbers;
+use super::checks::checked_ids;
 use crate::nn::backend::Backend;
 use crate::nn::{cpu, slices};
 
 /// Some of the sequences, in the order of the numbers `taken` \[rows\] u32; one may be taken several times:
 /// x \[sequences, tokens, dim\] → \[rows, tokens, dim\].
-pub fn selected(x: &Tensor, taken: &Tensor) -> Result<Tensor> {
+pub fn select_sequences(x: &Tensor, taken: &Tensor) -> Result<Tensor> {
     let (sequences, tokens, dim) = x.dims3()?;
     match Backend::of(&[x]) {
         Backend::Cpu => {
-            let taken = numbers(taken, sequences, "selected sequences: number")?;
+            let taken = checked_ids(taken, sequences, "selected sequences: number")?;
             let size = tokens * dim;
-            let rows =
-                cpu::with_values([x], |[x]| Ok(slices::sequences::selected(x, size, &taken)))?;
+            let rows = cpu::with_values([x], |[x]| Ok(slices::sequences::select(x, size, &taken)))?;
             cpu::tensor(rows, (taken.len(), tokens, dim), x)
         }
         Backend::Cuda(_) | Backend::Composed => x.index_select(taken, 0),
     }
 }
 
-/// Sequences with new tokens at their ends: all of them, or some as in [`selected`].
+/// Sequences with new tokens at their ends: all of them, or some as in [`select_sequences`].
 /// past \[sequences, tokens, dim\], new \[rows, new tokens, dim\] → \[rows, tokens + new tokens, dim\].
-pub fn extended(past: &Tensor, taken: Option<&Tensor>, new: &Tensor) -> Result<Tensor> {
+pub fn append_tokens(past: &Tensor, taken: Option<&Tensor>, new: &Tensor) -> Result<Tensor> {
     let ((sequences, tokens, dim), (rows, new_tokens, new_dim)) = (past.dims3()?, new.dims3()?);
     let all = taken.map_or(Ok(sequences), |taken| taken.dims1())?;
     if rows != all || new_dim != dim {
@@ -32,10 +31,10 @@ pub fn extended(past: &Tensor, taken: Option<&Tensor>, new: &Tensor) -> Result<T
     }
     match (Backend::of(&[past, new]), taken) {
         (Backend::Cpu, Some(taken)) => {
-            let taken = numbers(taken, sequences, "extended sequences: number")?;
+            let taken = checked_ids(taken, sequences, "extended sequences: number")?;
             let sizes = [tokens, new_tokens].map(|tokens| tokens * dim);
             let all = cpu::with_values([past, new], |[past, new]| {
-                Ok(slices::sequences::extended(past, &taken, new, sizes))
+                Ok(slices::sequences::extend(past, &taken, new, sizes))
             })?;
             cpu::tensor(all, (rows, tokens + new_tokens, dim), past)
         }
@@ -61,14 +60,15 @@ mod tests {
             let taken = Tensor::new(&[3u32, 0, 0, 2], &Device::Cpu).unwrap();
             let want = past.index_select(&taken, 0).unwrap();
             let all = |t: &Tensor| t.to_vec3::<f32>().unwrap();
-            assert_eq!(all(&selected(&past, &taken).unwrap()), all(&want));
+            assert_eq!(all(&select_sequences(&past, &taken).unwrap()), all(&want));
             let want = Tensor::cat(&[&want, &new], 1).unwrap();
-            assert_eq!(all(&extended(&past, Some(&taken), &new).unwrap()), all(&want));
+            assert_eq!(all(&append_tokens(&past, Some(&taken), &new).unwrap()), all(&want));
             let whole = Tensor::cat(&[&past, &new], 1).unwrap();
-            assert_eq!(all(&extended(&past, None, &new).unwrap()), all(&whole));
+            assert_eq!(all(&append_tokens(&past, None, &new).unwrap()), all(&whole));
             // Other types are composed.
             let [past, new] = [past, new].map(|t| t.to_dtype(DType::F64).unwrap());
-            let found = extended(&past, Some(&taken), &new).unwrap().to_dtype(DType::F32).unwrap();
+            let found =
+                append_tokens(&past, Some(&taken), &new).unwrap().to_dtype(DType::F32).unwrap();
             assert_eq!(all(&found), all(&want));
         }
     }
@@ -77,9 +77,9 @@ mod tests {
     fn sequences_that_are_not_there_are_refused() {
         let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu).unwrap();
         let taken = |numbers: &[u32]| Tensor::new(numbers, &Device::Cpu).unwrap();
-        assert!(selected(&x, &taken(&[0, 2])).is_err());
-        assert!(extended(&x, Some(&taken(&[0, 2])), &x).is_err());
-        assert!(extended(&x, Some(&taken(&[0])), &x).is_err(), "two rows for one sequence");
-        assert!(extended(&x, None, &x.narrow(0, 0, 1).unwrap()).is_err());
+        assert!(select_sequences(&x, &taken(&[0, 2])).is_err());
+        assert!(append_tokens(&x, Some(&taken(&[0, 2])), &x).is_err());
+        assert!(append_tokens(&x, Some(&taken(&[0])), &x).is_err(), "two rows for one sequence");
+        assert!(append_tokens(&x, None, &x.narrow(0, 0, 1).unwrap()).is_err());
     }
 }

@@ -13,7 +13,7 @@ use crate::runner::out_of_memory::reason;
 use crate::runner::peak_memory;
 use crate::runner::precision::{check_precision, device_kind};
 use crate::spec::{Precision, RunSpec, Variant};
-use crate::tasks::{Blueprint, DataSet, Run, Split, Task, Work, definition};
+use crate::tasks::{Blueprint, DataSet, Run, Split, Task, TaskVisitor, definition};
 use crate::train::{TrainError, Trainer};
 
 /// What was timed of a variant, over the rounds so far.
@@ -52,7 +52,7 @@ impl Timings {
         let failed = |error: TrainError| Error::from(Fault::failed(reason(&error, spec, free, 1)));
         configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
         let run = Run { spec, seed, device };
-        let round = data.work(run, TimeTraining { run, amount, tick }).map_err(failed)?;
+        let round = data.visit(run, TimeTraining { run, amount, tick }).map_err(failed)?;
         let steps = round.samples.iter().map(|s| s.seconds).collect();
         self.rounds.extend(Quartiles::of(steps).map(|q| q.median));
         self.samples.extend(round.samples);
@@ -113,10 +113,10 @@ struct Round {
     kernels: Option<Vec<KernelTime>>,
 }
 
-impl Work for TimeTraining<'_, '_> {
+impl TaskVisitor for TimeTraining<'_, '_> {
     type Output = std::result::Result<Round, TrainError>;
 
-    fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
+    fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) -> Self::Output {
         let TimeTraining { run: Run { spec, seed, device }, amount, tick } = self;
         let resident = peak_memory::reset_resident_peak();
         let mut trainer = Trainer::new(task, blueprint, &spec.training, seed, device, None)?;

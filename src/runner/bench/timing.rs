@@ -177,7 +177,7 @@ mod tests {
     use crate::nn::{Init, Kind, Role, StepKey, Variable};
     use crate::results::{Metric, Scores};
     use crate::spec::TrainingSpec;
-    use crate::tasks::{BatchPlan, Blueprint, DataSet, Opened, Run, Work, batches_of};
+    use crate::tasks::{BatchPlan, Blueprint, DataSet, Opened, Run, TaskVisitor, batches_of};
 
     /// Five examples in batches of two. The last batch has one example and takes long to make.
     struct SlowEnd;
@@ -195,7 +195,7 @@ mod tests {
             batches_of(&[0, 1, 2, 3, 4], 2)
         }
 
-        fn train_batches(&self) -> usize {
+        fn batches_per_epoch(&self) -> usize {
             3
         }
 
@@ -218,7 +218,7 @@ mod tests {
     impl Task for SlowEnd {
         type Data = SlowEnd;
         type Model = Variable;
-        type Answers = ();
+        type Predictions = ();
         type Outcome = ();
 
         fn data(&self) -> &SlowEnd {
@@ -233,16 +233,16 @@ mod tests {
             Variable::composed(&[model], |t| t[0].sqr()?.mean_all())
         }
 
-        fn answer(&self, _: &Variable, (): &()) -> Result<()> {
+        fn predict(&self, _: &Variable, (): &()) -> Result<()> {
             Ok(())
         }
 
-        fn answers_by_layer(&self, _: &Variable, (): &()) -> Result<Vec<()>> {
+        fn predict_by_layer(&self, _: &Variable, (): &()) -> Result<Vec<()>> {
             Ok(vec![()])
         }
 
-        fn outcomes(&self, _: Split, _: &[BatchPlan], answers: Vec<()>) -> Result<Vec<()>> {
-            Ok(answers)
+        fn outcomes(&self, _: Split, _: &[BatchPlan], predictions: Vec<()>) -> Result<Vec<()>> {
+            Ok(predictions)
         }
 
         fn scores(&self, _: &[()]) -> Scores {
@@ -282,7 +282,7 @@ mod tests {
             let run = Run { spec, seed: 0, device: &Device::Cpu };
             Opened::synthetic(spec, 8, 2)
                 .unwrap()
-                .work(run, EachKernel { training: &spec.training });
+                .visit(run, EachKernel { training: &spec.training });
         });
     }
 
@@ -290,10 +290,10 @@ mod tests {
         training: &'a TrainingSpec,
     }
 
-    impl Work for EachKernel<'_> {
+    impl TaskVisitor for EachKernel<'_> {
         type Output = ();
 
-        fn on<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
+        fn visit<T: Task>(self, task: &T, blueprint: &Blueprint<T::Model>) {
             let device = &Device::Cpu;
             let mut trainer =
                 Trainer::new(task, blueprint, self.training, 0, device, None).unwrap();

@@ -106,7 +106,7 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(
         &["early_stopping", "early_stopping_patience", "early_stop", "stop_early"],
         &["training.patience"],
-        "with `training.select: best`",
+        "with `training.select: best` or `best-loss`",
     ),
     other(
         &["optimizer", "optimiser", "optim", "opt"],
@@ -387,13 +387,15 @@ pub const OTHER_NAMES: &[OtherName] = &[
     ),
     other(
         &["eval_every", "eval_steps", "eval_interval", "validate_every", "val_check_interval"],
-        &["data.epoch_windows"],
-        "validation is once an epoch",
+        &[],
+        "validation is once an epoch; `data.epoch_windows` sets an epoch's length (language modelling), \
+         `data.decoding.validate_every` how often BLEU is computed (translation)",
     ),
     other(
         &["save_every", "save_steps", "checkpoint_every", "logging_steps", "log_every", "resume"],
         &[],
-        "every step is recorded, and checkpoints are written by `vlora run --checkpoint-minutes`",
+        "every step is recorded; `vlora run --checkpoint-steps N` or `--checkpoint-minutes M` writes checkpoints, and an \
+         interrupted run resumes by itself",
     ),
     other(
         &["seed", "random_seed", "manual_seed", "num_seeds", "n_seeds"],
@@ -412,17 +414,19 @@ pub const OTHER_NAMES: &[OtherName] = &[
     other(
         &["device", "devices", "gpu", "gpus", "cuda", "accelerator"],
         &[],
-        "the device is the command's: `--device cuda`",
+        "set it on the command line: `--device cuda`",
     ),
     other(
         &["out", "output", "output_dir", "out_dir", "save_dir", "results", "log_dir"],
         &[],
-        "the folder of results is the command's: `--out FOLDER`",
+        "set it on the command line: `--out FOLDER`",
     ),
+    other(&["jobs"], &[], "how many runs train at once is set by `vlora run --jobs N`"),
     other(
-        &["workers", "num_workers", "jobs", "threads"],
+        &["workers", "num_workers", "threads"],
         &[],
-        "runs at a time are the command's: `vlora run --jobs N`",
+        "there is no such setting: batches are made on a thread of their own, and RAYON_NUM_THREADS sets the number of \
+         CPU threads",
     ),
     other(
         &["metric", "metrics", "loss", "criterion", "loss_fn"],

@@ -20,7 +20,7 @@ pub struct FilesSpec<'a> {
     /// None only where the examples of the test are taken elsewhere.
     pub test: Option<&'a SplitSpec>,
     pub duplicates: Duplicates,
-    /// The endings of files of aligned lines, if there may be some.
+    /// The endings (`de`, `en`) of files of aligned lines, where examples are pairs of texts.
     pub languages: Option<[&'a str; 2]>,
 }
 
@@ -85,8 +85,7 @@ pub struct ImageDataSpec {
     /// Of `resize` and of `augment.random_resized_crop`.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Channel means and deviations of pixels in [0, 1]; null measures them on the training
-    /// split.
+    /// Means and standard deviations of the channels of pixels in [0, 1]; null measures them on the training split.
     #[serde(default)]
     pub normalize: Option<Normalize>,
     #[serde(default)]
@@ -102,7 +101,7 @@ pub enum Duplicates {
     Refuse,
     /// They are counted.
     Keep,
-    /// They stay in the last of the splits, of training, validation and test, and are counted.
+    /// Each stays in the last split that has it, in the order training, validation, test, and is counted.
     Remove,
 }
 
@@ -136,6 +135,7 @@ pub enum Interpolation {
     Bicubic,
 }
 
+/// Subtracts the mean and divides by the standard deviation of each channel, of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {

@@ -10,7 +10,7 @@ use super::{Architecture, LayerWeight, MlpActivation, Stack};
 pub struct DecoderSpec {
     /// Always [`Architecture::Decoder`]; reading a run sees to it.
     pub architecture: Architecture,
-    /// Tokens that the tokenizer knows: rows of the word embedding, and the model's outputs.
+    /// Vocabulary size: rows of the token embedding, and the model's outputs.
     pub vocabulary: usize,
     /// Context length: the most tokens that the model sees, and rows of the position embedding.
     #[serde(default = "positions")]
@@ -26,7 +26,7 @@ pub struct DecoderSpec {
     /// Whether linear layers have biases and norms have shifts.
     #[serde(default = "yes")]
     pub bias: bool,
-    /// Whether the output layer's matrix is the word embedding.
+    /// Whether the output layer's matrix is the token embedding.
     #[serde(default = "yes")]
     pub tied: bool,
     /// The function within the MLP.
@@ -35,10 +35,10 @@ pub struct DecoderSpec {
     /// ε of the layer norms.
     #[serde(default = "norm_eps")]
     pub norm_eps: f64,
-    /// Share of values that training drops behind the embedding, behind attention and behind the MLP.
+    /// Dropout rate after the embedding, attention and MLP.
     #[serde(default = "dropout")]
     pub dropout: f64,
-    /// Share of attention's weights that training drops.
+    /// Dropout rate of the attention weights.
     #[serde(default = "dropout")]
     pub attention_dropout: f64,
 }

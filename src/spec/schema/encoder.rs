@@ -10,12 +10,12 @@ use super::{Architecture, LayerWeight, Stack};
 pub struct EncoderSpec {
     /// Always [`Architecture::Encoder`]; reading a run sees to it.
     pub architecture: Architecture,
-    /// Tokens that the tokenizer knows: rows of the word embedding.
+    /// Vocabulary size: rows of the token embedding.
     pub vocabulary: usize,
-    /// Tokens that a text has at most: rows of the position embedding.
+    /// Maximum sequence length: rows of the position embedding.
     #[serde(default = "positions")]
     pub positions: usize,
-    /// Kinds of segments, as the two texts of a pair; 0 for a model that knows none.
+    /// Number of token types (segments), BERT's `type_vocab_size`; 0 for none.
     #[serde(default = "two")]
     pub token_types: usize,
     pub classes: usize,
@@ -32,11 +32,10 @@ pub struct EncoderSpec {
     /// ε of the layer norms.
     #[serde(default = "norm_eps")]
     pub norm_eps: f64,
-    /// Share of values that training drops behind the embedding, behind attention, behind the MLP and
-    /// in front of the classifier.
+    /// Dropout rate after the embedding, after attention and MLP, and before the classifier.
     #[serde(default = "dropout")]
     pub dropout: f64,
-    /// Share of attention's weights that training drops.
+    /// Dropout rate of the attention weights.
     #[serde(default = "dropout")]
     pub attention_dropout: f64,
     /// The function within the MLP.
@@ -69,10 +68,11 @@ pub enum TextPool {
     Pooler,
     /// The first token.
     ClassToken,
-    /// The mean over the tokens that are no padding.
+    /// The mean over the tokens without padding.
     Mean,
 }
 
+/// The activation function of an MLP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MlpActivation {

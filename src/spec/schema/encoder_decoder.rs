@@ -49,10 +49,10 @@ pub struct EncoderDecoderSpec {
     /// Whether embeddings are multiplied by √dim before positions are added.
     #[serde(default = "yes")]
     pub scale_embedding: bool,
-    /// How tables of words and learned positions start.
+    /// How token embeddings and learned positions start.
     #[serde(default)]
     pub embedding_init: EmbeddingInit,
-    /// How the matrix of queries, keys and values starts.
+    /// How the projections to queries, keys and values start.
     #[serde(default)]
     pub attention_init: AttentionInit,
     /// The function within the MLP.
@@ -61,13 +61,13 @@ pub struct EncoderDecoderSpec {
     /// ε of the layer norms.
     #[serde(default = "norm_eps")]
     pub norm_eps: f64,
-    /// Share of values that training drops behind the embeddings, behind attention and behind the MLP.
+    /// Dropout rate after the embeddings, attention and MLP.
     #[serde(default = "dropout")]
     pub dropout: f64,
-    /// Share of attention's weights that training drops.
+    /// Dropout rate of the attention weights.
     #[serde(default = "dropout")]
     pub attention_dropout: f64,
-    /// Share of the MLP's hidden values that training drops.
+    /// Dropout rate after the MLP's activation.
     #[serde(default = "dropout")]
     pub activation_dropout: f64,
 }
@@ -111,14 +111,14 @@ pub enum PositionKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmbeddingInit {
-    /// Normal with deviation 1/√dim.
+    /// Normal with standard deviation 1/√dim.
     #[default]
     Normal,
     /// Xavier-uniform, as if the table were the matrix of a linear layer.
     XavierUniform,
 }
 
-/// How the matrix of queries, keys and values starts. It is Xavier-uniform in any case.
+/// How the projections to queries, keys and values start: Xavier-uniform in any case, by another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttentionInit {

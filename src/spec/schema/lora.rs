@@ -12,14 +12,14 @@ pub struct LoraSpec {
     /// The product is scaled by `alpha / rank`.
     #[serde(default = "eight")]
     pub alpha: f64,
-    /// Share of the input's values that A does not see in a training pass.
+    /// Dropout rate of A's input.
     #[serde(default)]
     pub dropout: f64,
-    /// Weight matrices of every layer that get a pair. If a spec names none, resolving sets every
+    /// Weight matrices of every layer that get a pair of A and B. If a spec names none, resolving sets every
     /// matrix.
     #[serde(default)]
     pub targets: Vec<Target>,
-    /// What is trained besides the pairs.
+    /// Parameters that are trained besides A and B.
     #[serde(default)]
     pub also_train: Vec<ParameterGroup>,
 }
@@ -36,6 +36,7 @@ fn eight() -> f64 {
     8.0
 }
 
+/// Parameters that LoRA may train, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParameterGroup {
@@ -45,6 +46,6 @@ pub enum ParameterGroup {
     Norms,
     /// Biases of linear layers, the head's aside.
     Biases,
-    /// What makes vectors of the input, its biases and norms aside.
+    /// Patch, token and position embeddings and the class token, without biases and norms.
     Embeddings,
 }

@@ -70,8 +70,8 @@ impl ModelSpec {
         }
     }
 
-    /// Sets how much training drops to nothing.
-    pub fn drop_nothing(&mut self) {
+    /// Sets all rates of dropout and of stochastic depth to 0.
+    pub fn disable_dropout(&mut self) {
         match self {
             ModelSpec::Vit(model) => {
                 (model.dropout, model.attention_dropout) = (0.0, 0.0);
@@ -172,8 +172,9 @@ impl ModelSpec {
         }
     }
 
-    /// The model itself, if files of other programs hold its weights without saying how it computes.
-    pub fn for_states(&self) -> Option<&ModelSpec> {
+    /// The model itself, if a state dict alone does not say how it computes, as PyTorch's of an encoder-decoder; else
+    /// None.
+    pub fn needed_to_read_state_dicts(&self) -> Option<&ModelSpec> {
         match self {
             ModelSpec::Vit(_) | ModelSpec::Encoder(_) | ModelSpec::Decoder(_) => None,
             ModelSpec::EncoderDecoder(_) => Some(self),
@@ -237,15 +238,14 @@ pub struct VitSpec {
     pub norm_eps: f64,
     #[serde(default)]
     pub variant: VitVariant,
-    /// Share of the values that training drops, after attention's projection and both layers of the MLP:
-    /// timm's `proj_drop_rate`.
+    /// Dropout rate after attention's projection and both layers of the MLP: timm's `proj_drop_rate`.
     #[serde(default)]
     pub dropout: f64,
-    /// Share of attention's weights that training drops: timm's `attn_drop_rate`.
+    /// Dropout rate of the attention weights: timm's `attn_drop_rate`.
     #[serde(default)]
     pub attention_dropout: f64,
-    /// How often training leaves out the last layer's attention, and its MLP, for an example (arXiv
-    /// 1603.09382): timm's `drop_path_rate`. It rises linearly from 0 in the first layer.
+    /// Stochastic depth (arXiv 1603.09382), timm's `drop_path_rate`: the probability that training leaves out the last
+    /// layer's attention, and its MLP, for an example. It rises linearly from 0 in the first layer.
     #[serde(default)]
     pub stochastic_depth: f64,
 }

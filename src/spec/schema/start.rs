@@ -22,33 +22,33 @@ pub struct StartSpec {
     pub alpha: Option<f64>,
     #[serde(default)]
     pub head: StartHead,
-    /// What becomes of position embeddings of another image size.
+    /// How position embeddings of another image size are resampled.
     #[serde(default)]
     pub position_embedding: PositionEmbedding,
-    /// Where dense weights become shared ones: what a shared weight is.
+    /// Where a dense model is converted to VLoRA: how a shared weight is made of those of the layers that use it.
     #[serde(default)]
     pub base_init: BaseInit,
-    /// The same: what the increments are.
+    /// Where a dense model is converted to VLoRA: how increments start.
     #[serde(default)]
     pub increments: StartIncrements,
 }
 
-/// Which of the dense weights of the layers that use a shared weight it becomes (arXiv 2410.20672).
+/// Which dense weight a shared one starts as (Relaxed Recursive Transformers, arXiv 2410.20672).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BaseInit {
-    /// That of the layer which uses it first.
+    /// That of the first layer that uses it.
     #[default]
     First,
     /// The mean over all layers that use it.
     Average,
-    /// Shared weights become those of layers at equal distances, the first and the last among them.
+    /// The i-th shared weight becomes that of the i-th of evenly spaced layers, the first and the last among them.
     Stepwise,
-    /// Shared weights become those of the lowest layers.
+    /// The i-th shared weight becomes that of layer i.
     Lower,
 }
 
-/// What increments start as where dense weights become shared ones.
+/// How increments start where a dense model is converted to VLoRA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartIncrements {
@@ -92,6 +92,7 @@ impl StartSpec {
     }
 }
 
+/// Which classifier the run starts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartHead {

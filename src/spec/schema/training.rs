@@ -2,57 +2,62 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The recipe of a training: AdamW, the schedule of its rate, batches, and whose weights are tested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSpec {
     pub epochs: usize,
-    /// Training ends after so many optimiser steps, within an epoch if need be. The schedule is over them.
-    /// None: after the last epoch.
+    /// Number of optimiser steps, at most that of all epochs; training may end within an epoch, and the schedule spans
+    /// these steps. None: the epochs decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// Training ends when the validation metric has not become better for so many epochs. None: never.
+    /// Early stopping: the number of epochs without a better validation metric, or with `select: best-loss` without a
+    /// lower validation loss, after which training ends. None: it does not end early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Examples a forward pass.
+    /// Examples in a forward pass (micro-batch).
     pub batch_size: usize,
-    /// Forward passes an optimiser step; the effective batch is `batch_size × accumulation`.
+    /// Forward passes for an optimiser step (gradient accumulation); the effective batch is `batch_size × accumulation`.
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,
-    /// How the rate goes on after warm-up.
+    /// The schedule of the learning rate after warm-up.
     pub schedule: ScheduleKind,
     /// `plateau` multiplies the rate by this; None is 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_factor: Option<f64>,
-    /// `plateau` waits for so many validations that are no better; None is 10. A validation that does not
-    /// measure what is compared does not count.
+    /// `plateau` tolerates this number of validations without improvement; None is 10. Validations that do not measure
+    /// what is compared do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_patience: Option<usize>,
     /// The rate does not fall below this share of the peak.
     pub min_learning_rate_ratio: f64,
     /// Share of all optimiser steps over which the rate rises linearly.
     pub warmup_ratio: f64,
-    /// The number of these steps, in place of `warmup_ratio`, which is 0 then.
+    /// The number of warm-up steps, in place of `warmup_ratio`, which is 0 then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<usize>,
-    /// With `select: last`: the mean of the weights after each of so many last epochs is tested.
+    /// With `select: last`: the mean of the weights after each of the last N epochs is tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average_last: Option<usize>,
     /// Decay of an exponential moving average of the weights, which is updated after each step, and validated
     /// and tested in their place (timm's `model_ema_decay`). None: there is no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
-    /// Decoupled; not applied to biases, norms, positions and the class token.
+    /// Decoupled weight decay; not applied to biases, norms, positions and the class token.
     pub weight_decay: f64,
     /// Peak learning rate of the factors and matrices of increments; None is `learning_rate`. It follows
     /// the same schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub increment_learning_rate: Option<f64>,
-    /// Their weight decay; None is `weight_decay`.
+    /// Weight decay of these; None is `weight_decay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub increment_weight_decay: Option<f64>,
+    /// β1 of AdamW.
     pub beta1: f64,
+    /// β2 of AdamW.
     pub beta2: f64,
+    /// ε of AdamW.
     pub epsilon: f64,
     /// Global gradient norm above which gradients are scaled down; null is off.
     pub clip_norm: Option<f64>,
@@ -90,7 +95,7 @@ impl Default for TrainingSpec {
     }
 }
 
-/// How the learning rate goes on after warm-up.
+/// The schedule of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {

@@ -54,16 +54,16 @@ pub struct TranslationDataSpec {
     /// truncated; BLEU is computed on whole references.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
-    /// Training leaves out pairs in which one sentence has more than so many times the tokens of the other,
-    /// the marks of beginning and end aside. None keeps them.
+    /// Training leaves out pairs whose longer sentence has more than this many times the tokens of the shorter, those of
+    /// beginning and end aside. None keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length_ratio: Option<f64>,
     /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they are drawn
     /// at random.
     #[serde(default = "grouped")]
     pub group_by_length: bool,
-    /// A training batch has at most so many tokens of each language, padding included, instead of
-    /// `training.batch_size` pairs.
+    /// The most tokens of each language in a training batch, padding included, in place of `training.batch_size`
+    /// pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// How translations are found.
@@ -87,18 +87,18 @@ pub struct TranslationTokenizer {
     /// Whether both languages have one tokenizer.
     #[serde(default)]
     pub joint: bool,
-    /// The most tokens of byte-level BPE and of unigram, special ones included; None is 8192. Words have as
-    /// many as there are.
+    /// Vocabulary size of byte-level BPE or unigram, special tokens included; None is 8192. `words` have as many as there
+    /// are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
     /// Languages whose words keep their hyphens and apostrophes; in the others a hyphen is a word, and
     /// `n't` and `'s` are.
     #[serde(default)]
     pub keep_hyphens: KeepHyphens,
-    /// A word must occur so often to be a token; None is 2. The others are unknown.
+    /// Words that occur less often are the unknown token; None is 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_count: Option<usize>,
-    /// References that translations are compared with stay as they are, but for word BLEU.
+    /// Normalisation before tokenising. References are scored as they are, except by word BLEU.
     #[serde(default)]
     pub normalisation: Normalisation,
 }
@@ -166,9 +166,9 @@ pub struct DecodingSpec {
     /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more, the
     /// end-of-sentence token included.
     pub length_ratio: f64,
+    /// See `length_ratio`.
     pub extra_tokens: usize,
-    /// Validation translates after each so many epochs and after the last; after the others it measures
-    /// only the loss.
+    /// Validation translates after every N-th epoch and after the last; after the others it measures only the loss.
     pub validate_every: usize,
 }
 

@@ -14,16 +14,17 @@ pub struct VloraSpec {
     /// Which layers use one weight.
     #[serde(default)]
     pub sharing: Sharing,
-    /// For each layer, the number of the weight that it uses, in place of `compound_size` and `sharing`.
-    /// A number that is new is the smallest not used before.
+    /// For each layer the index, from 0, of the weight that it uses, in place of `compound_size` and `sharing`.
+    /// A new index is the smallest that was not used before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// So many layers at the beginning have weights of their own, as in a dense model.
+    /// Number of first layers that share no weight.
     #[serde(default)]
     pub keep_first: usize,
-    /// So many layers at the end.
+    /// Number of last layers that share no weight.
     #[serde(default)]
     pub keep_last: usize,
+    /// Which layers of a compound have increments.
     #[serde(default)]
     pub increment_on: IncrementOn,
     /// Vectors that layers share, too, without an increment.
@@ -34,11 +35,13 @@ pub struct VloraSpec {
     /// An increment is scaled by `alpha / rank`.
     #[serde(default = "one")]
     pub alpha: f64,
+    /// What an increment is added to.
     #[serde(default)]
     pub reference: Reference,
     /// Stop the gradient at the reference weight.
     #[serde(default = "yes")]
     pub detach: bool,
+    /// How A and B start.
     #[serde(default)]
     pub init: IncrementInit,
     /// Weights that increments replace. Resolving sorts them in the order of
@@ -130,7 +133,7 @@ fn yes() -> bool {
 pub enum Rank {
     /// 0 is no increment: the layers of a compound share their weights.
     Of(usize),
-    /// A matrix of its own instead of two factors.
+    /// A whole matrix instead of two low-rank factors.
     Full,
 }
 

@@ -29,7 +29,7 @@ pub fn start(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
         start.position_embedding == PositionEmbedding::Auto || run.model.as_vit().is_some(),
         "`auto`: texts have no image size that positions could be resampled to",
     )?;
-    // Without shared layers there is nothing that they could be about.
+    // These are about the conversion of a dense model to VLoRA.
     for (field, is_default) in
         [("base_init", start.base_init.is_first()), ("increments", start.increments.is_svd())]
     {

@@ -18,9 +18,9 @@ pub fn training(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
     if let Some(patience) = t.patience {
         check.between("training.patience", patience, 1, 1_000_000)?;
         if !t.select.is_by_validation() {
-            return Err(SpecError::new("patience needs the best epoch")
+            return Err(SpecError::new("patience needs weights that validation selects")
                 .found(format!("`training.patience: {patience}` with `training.select: last`"))
-                .expected("`training.select: best`: else worse weights than known ones are tested")
+                .expected("`training.select: best` or `best-loss`: with `last`, weights worse than the best known ones would be tested")
                 .at(check.origin("training.patience")));
         }
     }

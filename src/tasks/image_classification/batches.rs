@@ -146,7 +146,7 @@ impl DataSet for ImageBatches<'_> {
         batches_of(&order, self.spec.training.batch_size)
     }
 
-    fn train_batches(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.len(Split::Train).div_ceil(self.spec.training.batch_size)
     }
 

@@ -16,7 +16,7 @@ use crate::tasks::classification::CLASS_NAMES;
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
-use crate::tasks::task::{Run, Work};
+use crate::tasks::task::{Run, TaskVisitor};
 
 /// The model's image size and number of classes.
 fn of_model(spec: &RunSpec) -> Result<(Size, usize)> {
@@ -37,7 +37,7 @@ impl TaskData for Data {
         self.len(Split::Train) as u64
     }
 
-    fn train_batches(&self, spec: &RunSpec) -> usize {
+    fn batches_per_epoch(&self, spec: &RunSpec) -> usize {
         self.len(Split::Train).div_ceil(spec.training.batch_size)
     }
 
@@ -113,9 +113,9 @@ impl OpenTask for Data {
         }
     }
 
-    fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+    fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
         let Run { spec, seed, device } = run;
         let task = ImageClassification::new(&self.0, spec, seed, device.clone());
-        work.on(&task, &ImageClassification::blueprint(spec))
+        visitor.visit(&task, &ImageClassification::blueprint(spec))
     }
 }

@@ -10,7 +10,7 @@ use crate::nn::{Mode, StepKey, Variable, ops};
 use crate::results::{Metric, Scores};
 use crate::spec::RunSpec;
 use crate::tasks::blueprint::Blueprint;
-use crate::tasks::classification::{Answers, Outcome, loss, scores};
+use crate::tasks::classification::{Outcome, Predictions, loss, scores};
 use crate::tasks::data_set::{BatchPlan, Split};
 use crate::tasks::task::Task;
 
@@ -34,7 +34,7 @@ impl<'a> ImageClassification<'a> {
 impl<'a> Task for ImageClassification<'a> {
     type Data = ImageBatches<'a>;
     type Model = Vit;
-    type Answers = Answers;
+    type Predictions = Predictions;
     type Outcome = Outcome;
 
     fn data(&self) -> &ImageBatches<'a> {
@@ -58,22 +58,22 @@ impl<'a> Task for ImageClassification<'a> {
         }
     }
 
-    fn answer(&self, model: &Vit, batch: &ImageBatch) -> Result<Answers> {
-        Answers::of(&model.forward(&batch.images, Mode::Evaluation)?, &batch.labels)
+    fn predict(&self, model: &Vit, batch: &ImageBatch) -> Result<Predictions> {
+        Predictions::of(&model.forward(&batch.images, Mode::Evaluation)?, &batch.labels)
     }
 
-    fn answers_by_layer(&self, model: &Vit, batch: &ImageBatch) -> Result<Vec<Answers>> {
+    fn predict_by_layer(&self, model: &Vit, batch: &ImageBatch) -> Result<Vec<Predictions>> {
         let readouts = model.readouts(&batch.images)?;
-        readouts.iter().map(|logits| Answers::of(logits, &batch.labels)).collect()
+        readouts.iter().map(|logits| Predictions::of(logits, &batch.labels)).collect()
     }
 
     fn outcomes(
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Answers>,
+        predictions: Vec<Predictions>,
     ) -> Result<Vec<Outcome>> {
-        Answers::outcomes(batches, &answers, self.batches.labels(split))
+        Predictions::outcomes(batches, &predictions, self.batches.labels(split))
     }
 
     fn scores(&self, outcomes: &[Outcome]) -> Scores {

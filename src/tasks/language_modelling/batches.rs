@@ -92,7 +92,7 @@ impl DataSet for WindowBatches<'_> {
         let (window, size) = (self.data.cutting.window, self.batch_size);
         let starts = match self.data.cutting.windows {
             Windows::Random => {
-                let count = self.train_batches() * size;
+                let count = self.batches_per_epoch() * size;
                 random_starts(self.seed, epoch, tokens, window, count)
             }
             Windows::Contiguous => contiguous_starts(self.seed, epoch, tokens, window),
@@ -104,8 +104,8 @@ impl DataSet for WindowBatches<'_> {
         starts.chunks(size).map(plan).collect()
     }
 
-    fn train_batches(&self) -> usize {
-        self.data.cutting.train_batches(self.ids(Split::Train).len(), self.batch_size)
+    fn batches_per_epoch(&self) -> usize {
+        self.data.cutting.batches_per_epoch(self.ids(Split::Train).len(), self.batch_size)
     }
 
     /// The examples are windows. Those of a batch are equally long.

@@ -69,13 +69,13 @@ impl Cutting {
     /// Windows of an epoch of training.
     pub fn epoch_of(&self, tokens: usize) -> usize {
         match self.windows {
-            Windows::Random => self.train_batches(tokens, self.batch) * self.batch,
+            Windows::Random => self.batches_per_epoch(tokens, self.batch) * self.batch,
             Windows::Contiguous => self.train_windows(tokens),
         }
     }
 
     /// Batches of an epoch of training. Random windows fill all of them.
-    pub fn train_batches(&self, tokens: usize, size: usize) -> usize {
+    pub fn batches_per_epoch(&self, tokens: usize, size: usize) -> usize {
         let windows = self.train_windows(tokens);
         match self.windows {
             Windows::Random => (windows / size.max(1)).max(usize::from(windows > 0)),

@@ -20,7 +20,7 @@ use crate::spec::{RunSpec, hex};
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
-use crate::tasks::task::{Run, Work};
+use crate::tasks::task::{Run, TaskVisitor};
 
 /// The provenance field with the sizes of the splits' texts.
 const SIZES: [&str; 3] = ["train_text", "validation_text", "test_text"];
@@ -36,8 +36,8 @@ impl TaskData for Data {
         (self.count(Split::Train) * self.cutting.window) as u64
     }
 
-    fn train_batches(&self, spec: &RunSpec) -> usize {
-        self.cutting.train_batches(self.text.train.len(), spec.training.batch_size)
+    fn batches_per_epoch(&self, spec: &RunSpec) -> usize {
+        self.cutting.batches_per_epoch(self.text.train.len(), spec.training.batch_size)
     }
 
     fn sha256(&self) -> String {
@@ -130,9 +130,9 @@ impl OpenTask for Data {
         Data { cutting: Cutting::of(spec), ..self.clone() }
     }
 
-    fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+    fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
         let Run { spec, seed, device } = run;
         let task = LanguageModelling::new(self, spec, seed, device.clone());
-        work.on(&task, &LanguageModelling::blueprint(spec))
+        visitor.visit(&task, &LanguageModelling::blueprint(spec))
     }
 }

@@ -38,7 +38,7 @@ fn losses(logits: &Variable, batch: &WindowBatch) -> Result<Tensor> {
 impl<'a> Task for LanguageModelling<'a> {
     type Data = WindowBatches<'a>;
     type Model = Decoder;
-    type Answers = Tensor;
+    type Predictions = Tensor;
     type Outcome = Outcome;
 
     fn data(&self) -> &WindowBatches<'a> {
@@ -54,11 +54,11 @@ impl<'a> Task for LanguageModelling<'a> {
         ops::mean(&ops::cross_entropy(&logits, &batch.targets, self.label_smoothing)?)
     }
 
-    fn answer(&self, model: &Decoder, batch: &WindowBatch) -> Result<Tensor> {
+    fn predict(&self, model: &Decoder, batch: &WindowBatch) -> Result<Tensor> {
         losses(&model.forward(&batch.ids, Mode::Evaluation)?, batch)
     }
 
-    fn answers_by_layer(&self, model: &Decoder, batch: &WindowBatch) -> Result<Vec<Tensor>> {
+    fn predict_by_layer(&self, model: &Decoder, batch: &WindowBatch) -> Result<Vec<Tensor>> {
         model.readouts(&batch.ids, |logits| losses(logits, batch))
     }
 
@@ -66,10 +66,10 @@ impl<'a> Task for LanguageModelling<'a> {
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Tensor>,
+        predictions: Vec<Tensor>,
     ) -> Result<Vec<Outcome>> {
         let windows = self.batches.windows(split);
-        let losses = Tensor::cat(&answers, 0)?.to_vec1::<f32>()?;
+        let losses = Tensor::cat(&predictions, 0)?.to_vec1::<f32>()?;
         // Where the losses of each window begin.
         let mut begins = vec![0; windows.len()];
         let mut next = 0;
@@ -120,7 +120,7 @@ mod tests {
             let batches = task.data().evaluation(Split::Test);
             let answers = batches.iter().map(|plan| {
                 let batch = task.data().evaluation_batch(Split::Test, plan)?;
-                task.answer(&model, &batch)
+                task.predict(&model, &batch)
             });
             let answers = answers.collect::<Result<Vec<_>>>().unwrap();
             let outcomes = task.outcomes(Split::Test, &batches, answers).unwrap();
@@ -153,7 +153,7 @@ mod tests {
         let task = LanguageModelling::new(&data, &spec, 5, Device::Cpu);
         // 12 windows fit into 100 tokens, and these into four batches of three.
         let (plans, ids) = (task.data().epoch(0), task.data().ids(Split::Train));
-        assert_eq!((plans.len(), task.data().train_batches()), (4, 4));
+        assert_eq!((plans.len(), task.data().batches_per_epoch()), (4, 4));
         for plan in &plans {
             assert_eq!((plan.examples.len(), plan.units, plan.weight), (3, 24, 24.0));
             let batch = task.data().train_batch(0, plan).unwrap();

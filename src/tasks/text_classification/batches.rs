@@ -87,7 +87,7 @@ impl DataSet for TextBatches<'_> {
         all.into_iter().map(|examples| self.plan(Split::Train, examples)).collect()
     }
 
-    fn train_batches(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.len(Split::Train).div_ceil(self.batch_size)
     }
 

@@ -17,7 +17,7 @@ use crate::tasks::classification::CLASS_NAMES;
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
-use crate::tasks::task::{Run, Work};
+use crate::tasks::task::{Run, TaskVisitor};
 
 impl TaskData for Data {
     fn len(&self, split: Split) -> usize {
@@ -28,7 +28,7 @@ impl TaskData for Data {
         self.0.train.tokens()
     }
 
-    fn train_batches(&self, spec: &RunSpec) -> usize {
+    fn batches_per_epoch(&self, spec: &RunSpec) -> usize {
         self.len(Split::Train).div_ceil(spec.training.batch_size)
     }
 
@@ -108,10 +108,10 @@ impl OpenTask for Data {
         self.clone()
     }
 
-    fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+    fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
         let Run { spec, seed, device } = run;
         let task = TextClassification::new(self, spec, seed, device.clone());
-        work.on(&task, &TextClassification::blueprint(spec))
+        visitor.visit(&task, &TextClassification::blueprint(spec))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::nn::{Mode, StepKey, Variable};
 use crate::results::{Metric, Scores};
 use crate::spec::RunSpec;
 use crate::tasks::blueprint::Blueprint;
-use crate::tasks::classification::{Answers, Outcome, loss, scores};
+use crate::tasks::classification::{Outcome, Predictions, loss, scores};
 use crate::tasks::data_set::{BatchPlan, Split};
 use crate::tasks::task::Task;
 
@@ -34,7 +34,7 @@ impl<'a> TextClassification<'a> {
 impl<'a> Task for TextClassification<'a> {
     type Data = TextBatches<'a>;
     type Model = Encoder;
-    type Answers = Answers;
+    type Predictions = Predictions;
     type Outcome = Outcome;
 
     fn data(&self) -> &TextBatches<'a> {
@@ -50,22 +50,22 @@ impl<'a> Task for TextClassification<'a> {
         loss(&logits, &batch.labels, self.label_smoothing)
     }
 
-    fn answer(&self, model: &Encoder, batch: &TextBatch) -> Result<Answers> {
-        Answers::of(&model.forward(&batch.texts, Mode::Evaluation)?, &batch.labels)
+    fn predict(&self, model: &Encoder, batch: &TextBatch) -> Result<Predictions> {
+        Predictions::of(&model.forward(&batch.texts, Mode::Evaluation)?, &batch.labels)
     }
 
-    fn answers_by_layer(&self, model: &Encoder, batch: &TextBatch) -> Result<Vec<Answers>> {
+    fn predict_by_layer(&self, model: &Encoder, batch: &TextBatch) -> Result<Vec<Predictions>> {
         let logits = model.readouts(&batch.texts)?;
-        logits.iter().map(|logits| Answers::of(logits, &batch.labels)).collect()
+        logits.iter().map(|logits| Predictions::of(logits, &batch.labels)).collect()
     }
 
     fn outcomes(
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Answers>,
+        predictions: Vec<Predictions>,
     ) -> Result<Vec<Outcome>> {
-        Answers::outcomes(batches, &answers, self.batches.split(split).labels())
+        Predictions::outcomes(batches, &predictions, self.batches.split(split).labels())
     }
 
     fn scores(&self, outcomes: &[Outcome]) -> Scores {

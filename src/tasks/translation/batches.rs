@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::data::{Data, section};
 use crate::data::text::batches as of_texts;
-use crate::data::translation::{PADDING, PairSplit, batches};
+use crate::data::translation::{PAD, PairSplit, batches};
 use crate::models::encoder_decoder::Tokens;
 use crate::spec::RunSpec;
 use crate::tasks::data_set::{BatchPlan, DataSet, Split};
@@ -46,7 +46,7 @@ impl<'a> PairBatches<'a> {
         (0..pairs.len()).map(|pair| pairs.lengths(pair)).collect()
     }
 
-    /// Work and weight are counted in predicted tokens.
+    /// TaskVisitor and weight are counted in predicted tokens.
     fn plan(&self, split: Split, examples: Vec<usize>) -> BatchPlan {
         let pairs = self.split(split);
         let units: u64 = examples.iter().map(|pair| pairs.lengths(*pair).1 as u64).sum();
@@ -77,7 +77,7 @@ pub fn padded(sentences: &[&[u32]], device: &Device) -> Result<Tokens> {
     let mut ids = Vec::with_capacity(sentences.len() * tokens);
     for (row, sentence) in sentences.iter().enumerate() {
         ids.extend_from_slice(sentence);
-        ids.resize((row + 1) * tokens, PADDING);
+        ids.resize((row + 1) * tokens, PAD);
     }
     let ids = Tensor::from_vec(ids, (sentences.len(), tokens), device)?;
     Ok(Tokens { ids, types: None, lengths })
@@ -108,8 +108,8 @@ impl DataSet for PairBatches<'_> {
         all.into_iter().map(|examples| self.plan(Split::Train, examples)).collect()
     }
 
-    fn train_batches(&self) -> usize {
-        train_batches(self.data, self.batch_size, self.batch_tokens)
+    fn batches_per_epoch(&self) -> usize {
+        batches_per_epoch(self.data, self.batch_size, self.batch_tokens)
     }
 
     /// Pairs are sorted by length, so that batches have almost no padding.
@@ -130,7 +130,7 @@ impl DataSet for PairBatches<'_> {
 }
 
 /// Number of batches in an epoch of training.
-pub fn train_batches(data: &Data, batch_size: usize, batch_tokens: Option<usize>) -> usize {
+pub fn batches_per_epoch(data: &Data, batch_size: usize, batch_tokens: Option<usize>) -> usize {
     let train = data.split(Split::Train);
     match batch_tokens {
         None => train.len().div_ceil(batch_size.max(1)),

@@ -1,7 +1,7 @@
 //! Finds the translation of a sentence, token by token: greedy decoding and beam search.
 //!
 //! A beam keeps several hypotheses at once. After each token those with the highest probability stay. A
-//! hypothesis that ends with [`END`] is finished. Finished ones are compared by the sum of their
+//! hypothesis that ends with [`EOS`] is finished. Finished ones are compared by the sum of their
 //! log-probabilities over their number of tokens to the power of the length penalty. Greedy decoding is a
 //! beam of one. The rules are fairseq's: at most `beam` hypotheses of a sentence finish, and one that has
 //! reached its maximum length must end.
@@ -12,7 +12,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::data::translation::{BEGIN, END, PADDING};
+use crate::data::translation::{BOS, EOS, PAD};
 use crate::models::encoder_decoder::{Cache, EncoderDecoder, Tokens};
 use crate::nn::logits;
 use crate::spec::DecodingSpec;
@@ -24,12 +24,12 @@ pub struct Decoding {
     pub beam: usize,
     pub length_penalty: f64,
     /// A translation has at most `ratio · n + extra` tokens, n those of the source, and no more than the
-    /// model has positions. All counts include [`END`].
+    /// model has positions. All counts include [`EOS`].
     pub ratio: f64,
     pub extra: usize,
     /// Tokens that the tokenizer knows. Rows of the model beyond it are never chosen.
     pub known: usize,
-    /// Whether sources begin with [`BEGIN`].
+    /// Whether sources begin with [`BOS`].
     pub sources_begin: bool,
 }
 
@@ -50,7 +50,7 @@ impl Decoding {
         Decoding { beam: 1, ..self }
     }
 
-    /// The most tokens of the translation of a sentence of `source` tokens, [`BEGIN`] among them if sources have
+    /// The most tokens of the translation of a sentence of `source` tokens, [`BOS`] among them if sources have
     /// it.
     fn max_length(&self, source: usize, positions: usize) -> usize {
         let most = self.ratio * source.saturating_sub(usize::from(self.sources_begin)) as f64;
@@ -61,7 +61,7 @@ impl Decoding {
 /// A hypothesis of a translation.
 #[derive(Clone, Debug, Default)]
 struct Hypothesis {
-    /// Without [`BEGIN`].
+    /// Without [`BOS`].
     tokens: Vec<u32>,
     /// The sum of the log-probabilities.
     score: f64,
@@ -104,7 +104,7 @@ pub fn translate(
         if open.is_empty() {
             break;
         }
-        let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BEGIN);
+        let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BOS);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
         let (rows, sentences) = (ids.len(), open.len());
         // The hypotheses of each sentence, the same number of each.
@@ -170,10 +170,10 @@ impl Sentence {
                 self.hypotheses[hypothesis].score + f64::from(known[token as usize]) - sum
             };
             if must_end {
-                best.push(Candidate { score: score(END), hypothesis, token: END });
+                best.push(Candidate { score: score(EOS), hypothesis, token: EOS });
                 continue;
             }
-            let tokens = logits::top_k(known, wanted, &[PADDING, BEGIN]);
+            let tokens = logits::top_k(known, wanted, &[PAD, BOS]);
             best.extend(tokens.into_iter().map(|token| Candidate {
                 score: score(token),
                 hypothesis,
@@ -187,7 +187,7 @@ impl Sentence {
         let (mut next, mut stay) = (Vec::new(), Vec::new());
         for (place, candidate) in best.into_iter().enumerate() {
             let before = &self.hypotheses[candidate.hypothesis];
-            if candidate.token == END {
+            if candidate.token == EOS {
                 // A translation that ends counts only if it is among the best.
                 if place < decoding.beam && self.finished.len() < decoding.beam {
                     let tokens = (before.tokens.len() + 1) as f64;
@@ -258,7 +258,7 @@ mod tests {
         tokens: &[u32],
         known: usize,
     ) -> Vec<f64> {
-        let hypothesis = [&[BEGIN], tokens].concat();
+        let hypothesis = [&[BOS], tokens].concat();
         let (source, target) = (batch(&[source.to_vec()]), batch(&[hypothesis]));
         let logits = model.forward(&source, &target, Mode::Evaluation).unwrap();
         let mut logits = logits.tensor().to_vec2::<f32>().unwrap().pop().unwrap();
@@ -277,8 +277,7 @@ mod tests {
             for (tokens, score) in &hypotheses {
                 let next = log_probabilities(model, source, tokens, decoding.known);
                 for token in 0..next.len() as u32 {
-                    let is_allowed =
-                        token == END || (step < limit && token != PADDING && token != BEGIN);
+                    let is_allowed = token == EOS || (step < limit && token != PAD && token != BOS);
                     if is_allowed {
                         all.push(([&tokens[..], &[token]].concat(), score + next[token as usize]));
                     }
@@ -289,7 +288,7 @@ mod tests {
             hypotheses.clear();
             for (place, (mut tokens, score)) in all.into_iter().enumerate() {
                 let compared = score / (tokens.len() as f64).powf(decoding.length_penalty);
-                if tokens.last() != Some(&END) {
+                if tokens.last() != Some(&EOS) {
                     if hypotheses.len() < decoding.beam {
                         hypotheses.push((tokens, score));
                     }
@@ -341,10 +340,10 @@ mod tests {
             let mut tokens: Vec<u32> = Vec::new();
             while tokens.len() + 1 < decoding.max_length(sentence.len(), 16) {
                 let next = log_probabilities(&model, sentence, &tokens, WORDS);
-                let allowed = (0..WORDS as u32).filter(|t| *t != PADDING && *t != BEGIN);
+                let allowed = (0..WORDS as u32).filter(|t| *t != PAD && *t != BOS);
                 let best = allowed.max_by(|a, b| next[*a as usize].total_cmp(&next[*b as usize]));
                 match best.unwrap() {
-                    END => break,
+                    EOS => break,
                     token => tokens.push(token),
                 }
             }
@@ -402,7 +401,7 @@ mod tests {
                 assert!(
                     found
                         .iter()
-                        .all(|token| (*token as usize) < known && *token > END || *token == 1)
+                        .all(|token| (*token as usize) < known && *token > EOS || *token == 1)
                 );
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::batches::train_batches;
+use super::batches::batches_per_epoch;
 use super::data::{Data, model, section};
 use super::notes::decoding;
 use super::outcome::Schemes;
@@ -18,7 +18,7 @@ use crate::spec::RunSpec;
 use crate::tasks::data_set::Split;
 use crate::tasks::definition::{DataRecord, OpenTask, TaskData};
 use crate::tasks::start::{Base, Fitted, Settled};
-use crate::tasks::task::{Run, Work};
+use crate::tasks::task::{Run, TaskVisitor};
 
 /// The field of [`TaskData::adapt`] that describes an evaluation.
 const EVALUATION: &str = "evaluation";
@@ -32,8 +32,8 @@ impl TaskData for Data {
         self.0.train.predictions()
     }
 
-    fn train_batches(&self, spec: &RunSpec) -> usize {
-        train_batches(self, spec.training.batch_size, section(spec).batch_tokens)
+    fn batches_per_epoch(&self, spec: &RunSpec) -> usize {
+        batches_per_epoch(self, spec.training.batch_size, section(spec).batch_tokens)
     }
 
     fn sha256(&self) -> String {
@@ -108,9 +108,9 @@ impl OpenTask for Data {
         self.clone()
     }
 
-    fn work<W: Work>(&self, run: Run, work: W) -> W::Output {
+    fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
         let Run { spec, seed, device } = run;
         let task = Translation::new(self, spec, seed, device.clone());
-        work.on(&task, &Translation::blueprint(spec))
+        visitor.visit(&task, &Translation::blueprint(spec))
     }
 }

@@ -27,7 +27,7 @@ pub struct Translation<'a> {
 }
 
 /// The loss of each predicted token of a batch, and the translations of its sources.
-pub struct Answers {
+pub struct Predictions {
     /// \[tokens\] float32, on the device.
     losses: Tensor,
     /// None where only the loss is measured.
@@ -65,7 +65,7 @@ fn losses(logits: &Variable, batch: &PairBatch) -> Result<Tensor> {
 impl<'a> Task for Translation<'a> {
     type Data = PairBatches<'a>;
     type Model = EncoderDecoder;
-    type Answers = Answers;
+    type Predictions = Predictions;
     type Outcome = Outcome;
 
     fn data(&self) -> &PairBatches<'a> {
@@ -82,13 +82,13 @@ impl<'a> Task for Translation<'a> {
     }
 
     /// Validation decodes greedily, whatever the beam of the test is.
-    fn answer(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Answers> {
+    fn predict(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Predictions> {
         let decoding = match batch.split {
             Split::Test => self.decoding,
             Split::Train | Split::Validation => self.decoding.greedy(),
         };
         let translations = Some(translate(model, &batch.source, &decoding)?);
-        Ok(Answers { translations, ..self.answer_for_loss(model, batch)? })
+        Ok(Predictions { translations, ..self.predict_for_loss(model, batch)? })
     }
 
     /// All but each `validate_every`-th epoch and the last.
@@ -96,15 +96,19 @@ impl<'a> Task for Translation<'a> {
         !epoch.is_multiple_of(self.validate_every) && epoch != epochs
     }
 
-    fn answer_for_loss(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Answers> {
+    fn predict_for_loss(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Predictions> {
         let logits = model.forward(&batch.source, &batch.target, Mode::Evaluation)?;
-        Ok(Answers { losses: losses(&logits, batch)?, translations: None })
+        Ok(Predictions { losses: losses(&logits, batch)?, translations: None })
     }
 
     /// The losses alone: a translation needs the whole decoder.
-    fn answers_by_layer(&self, model: &EncoderDecoder, batch: &PairBatch) -> Result<Vec<Answers>> {
+    fn predict_by_layer(
+        &self,
+        model: &EncoderDecoder,
+        batch: &PairBatch,
+    ) -> Result<Vec<Predictions>> {
         model.readouts(&batch.source, &batch.target, |logits| {
-            Ok(Answers { losses: losses(logits, batch)?, translations: None })
+            Ok(Predictions { losses: losses(logits, batch)?, translations: None })
         })
     }
 
@@ -112,11 +116,11 @@ impl<'a> Task for Translation<'a> {
         &self,
         split: Split,
         batches: &[BatchPlan],
-        answers: Vec<Answers>,
+        predictions: Vec<Predictions>,
     ) -> Result<Vec<Outcome>> {
         let pairs = self.batches.split(split);
         let (losses, translations): (Vec<Tensor>, Vec<_>) =
-            answers.into_iter().map(|own| (own.losses, own.translations)).unzip();
+            predictions.into_iter().map(|own| (own.losses, own.translations)).unzip();
         let losses = Tensor::cat(&losses, 0)?.to_vec1::<f32>()?;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; pairs.len()];
         let mut next = 0;

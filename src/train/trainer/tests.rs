@@ -50,7 +50,7 @@ impl DataSet for Shrinking {
         batches
     }
 
-    fn train_batches(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         EXAMPLES / 2
     }
 
@@ -73,7 +73,7 @@ impl DataSet for Shrinking {
 impl Task for Shrinking {
     type Data = Shrinking;
     type Model = Variable;
-    type Answers = f64;
+    type Predictions = f64;
     type Outcome = f64;
 
     fn data(&self) -> &Shrinking {
@@ -93,21 +93,21 @@ impl Task for Shrinking {
     }
 
     /// The distance of the weight from a value that it passes on its way.
-    fn answer(&self, w: &Variable, _: &usize) -> candle_core::Result<f64> {
+    fn predict(&self, w: &Variable, _: &usize) -> candle_core::Result<f64> {
         Ok((f64::from(w.tensor().to_vec1::<f32>()?[0]) - 0.955).abs())
     }
 
-    fn answers_by_layer(&self, w: &Variable, batch: &usize) -> candle_core::Result<Vec<f64>> {
-        Ok(vec![self.answer(w, batch)?])
+    fn predict_by_layer(&self, w: &Variable, batch: &usize) -> candle_core::Result<Vec<f64>> {
+        Ok(vec![self.predict(w, batch)?])
     }
 
     fn outcomes(
         &self,
         _: Split,
         _: &[BatchPlan],
-        answers: Vec<f64>,
+        predictions: Vec<f64>,
     ) -> candle_core::Result<Vec<f64>> {
-        Ok(answers)
+        Ok(predictions)
     }
 
     fn scores(&self, outcomes: &[f64]) -> Scores {

@@ -1,7 +1,7 @@
-//! Claims of runs: which process works on a run.
+//! Locks of runs: which process works on a run.
 //!
-//! A claim is a file that is made in one step if there is none, so the file system needs no locks. Its
-//! holder renews it while it works. The claim of a holder that has died is taken over: at once if the
+//! A lock is a file that is made in one step if there is none, so the file system needs no locks. Its
+//! holder renews it while it works. The lock of a holder that has died is taken over: at once if the
 //! holder was a process of this machine, else after [`DEAD_AFTER`] without a sign of life.
 
 use std::fs::{self, File, OpenOptions};
@@ -17,20 +17,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Fault, Result};
 
-/// The file of a claim, in the folder of what is claimed.
-pub const CLAIM: &str = ".claim";
+/// The file of a lock, in the folder of what is locked.
+pub const LOCK: &str = ".claim";
 
-/// The beginning of the names of files that are made while a claim is taken over.
+/// The beginning of the names of files that are made while a lock is taken over.
 pub const ASIDE: &str = ".tmp-claim-";
 
-/// A holder renews its claim this often.
+/// A holder renews its lock this often.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 
-/// A claim that was not renewed for so long is of a dead holder. Many times [`RENEW_EVERY`], since a
+/// A lock that was not renewed for this long belongs to a dead holder. Many times [`RENEW_EVERY`], since a
 /// shared file system may show a change late.
 const DEAD_AFTER: Duration = Duration::from_secs(120);
 
-/// Who holds a claim.
+/// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub host: String,
@@ -40,7 +40,7 @@ pub struct Holder {
     started: u64,
     /// The boot and the process table that `process` belongs to; empty if the system does not say.
     boot: String,
-    /// Differs from claim to claim.
+    /// Differs from lock to lock.
     token: String,
 }
 
@@ -49,40 +49,41 @@ pub struct Holder {
 pub struct Progress {
     /// Optimiser steps done.
     pub step: u64,
-    /// Of so many.
+    /// Those of the whole run.
     pub steps: u64,
-    /// Steps that the holder did itself, and the seconds that it took.
+    /// Steps that the holder did itself.
     pub own_steps: u64,
+    /// The seconds that these took.
     pub seconds: f64,
 }
 
-/// A claim as other processes see it.
+/// A lock as other processes see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClaimRecord {
+pub struct LockRecord {
     #[serde(flatten)]
     pub holder: Holder,
     #[serde(default)]
     pub progress: Progress,
 }
 
-/// A claim that this process holds, until it is dropped.
+/// A lock that this process holds, until it is dropped.
 #[derive(Debug)]
-pub struct Claim {
+pub struct RunLock {
     path: PathBuf,
-    record: Arc<Mutex<ClaimRecord>>,
+    record: Arc<Mutex<LockRecord>>,
     is_lost: Arc<AtomicBool>,
     /// Ends the renewal when it is dropped.
     end: Option<Sender<()>>,
     renewal: Option<JoinHandle<()>>,
 }
 
-impl Claim {
-    /// Claims a folder, which is created if missing. None if another process, or this one, holds it.
-    pub fn new(folder: &Path) -> Result<Option<Claim>> {
+impl RunLock {
+    /// Locks a folder, which is created if missing. None if another process, or this one, holds it.
+    pub fn new(folder: &Path) -> Result<Option<RunLock>> {
         fs::create_dir_all(folder).map_err(|e| Error::io("making the folder", folder, e))?;
-        let path = folder.join(CLAIM);
-        let record = ClaimRecord { holder: Holder::here(), progress: Progress::default() };
-        // Each turn either claims, finds a live holder, or removes a dead one's claim.
+        let path = folder.join(LOCK);
+        let record = LockRecord { holder: Holder::here(), progress: Progress::default() };
+        // Each turn either locks, finds a live holder, or removes a dead one's lock.
         for _ in 0..16 {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
@@ -90,7 +91,7 @@ impl Claim {
                         let _ = fs::remove_file(&path);
                         return Err(Error::io("writing", &path, e));
                     }
-                    return Claim::renewed(path, file, record).map(Some);
+                    return RunLock::renewed(path, file, record).map(Some);
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => match look(folder, &path) {
                     Found::Alive => return Ok(None),
@@ -99,14 +100,14 @@ impl Claim {
                         take_away(&path, dead.as_ref(), &record.holder.token)?;
                     }
                 },
-                Err(e) => return Err(Error::io("claiming", &path, e)),
+                Err(e) => return Err(Error::io("locking", &path, e)),
             }
         }
-        // Others claim it and die all the time.
+        // Between the attempts others took it and died, each time.
         Ok(None)
     }
 
-    fn renewed(path: PathBuf, mut file: File, record: ClaimRecord) -> Result<Claim> {
+    fn renewed(path: PathBuf, mut file: File, record: LockRecord) -> Result<RunLock> {
         let (end, ended) = channel::<()>();
         let is_lost = Arc::new(AtomicBool::new(false));
         let record = Arc::new(Mutex::new(record));
@@ -121,16 +122,16 @@ impl Claim {
                     }
                 }
             };
-            thread::Builder::new().name("claim".into()).spawn(renew)
+            thread::Builder::new().name("lock".into()).spawn(renew)
         };
         let renewal = renewal.map_err(|e| {
             let _ = fs::remove_file(&path);
             Error::from(Fault::failed(format!("a thread cannot be started: {e}")))
         })?;
-        Ok(Claim { path, record, is_lost, end: Some(end), renewal: Some(renewal) })
+        Ok(RunLock { path, record, is_lost, end: Some(end), renewal: Some(renewal) })
     }
 
-    /// Whether another process took the claim over, since this one gave no sign of life. Then this
+    /// Whether another process took the lock over, since this one gave no sign of life. Then this
     /// process must leave the run alone. Known from the last renewal.
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
@@ -144,7 +145,7 @@ impl Claim {
         is_lost
     }
 
-    /// Says how far the run is. Others see it when the claim is renewed.
+    /// Says how far the run is. Others see it when the lock is renewed.
     pub fn set_progress(&self, progress: Progress) {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).progress = progress;
     }
@@ -154,7 +155,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for RunLock {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(renewal) = self.renewal.take() {
@@ -167,10 +168,10 @@ impl Drop for Claim {
     }
 }
 
-/// Who holds the claim of a folder, if a live process does. By the clock of this machine: nothing is made
+/// Who holds the lock of a folder, if a live process does. By the clock of this machine: nothing is made
 /// in the folder.
-pub fn held(folder: &Path) -> Option<ClaimRecord> {
-    let path = folder.join(CLAIM);
+pub fn held(folder: &Path) -> Option<LockRecord> {
+    let path = folder.join(LOCK);
     let record = read(&path)?;
     let modified = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?;
     let is_late = age(modified, SystemTime::now()) >= DEAD_AFTER;
@@ -181,16 +182,16 @@ pub fn held(folder: &Path) -> Option<ClaimRecord> {
     .then_some(record)
 }
 
-/// Writes the claim again, with its progress. False if it is another's by now.
-fn renew(path: &Path, file: &mut File, record: &ClaimRecord) -> bool {
-    // Into the file that was made, so that a claim which was moved aside never replaces another's. Its
+/// Writes the lock again, with its progress. False if it is another's by now.
+fn renew(path: &Path, file: &mut File, record: &LockRecord) -> bool {
+    // Into the file that was made, so that a lock which was moved aside never replaces another's. Its
     // time is that of the file system's server. A disk that is full, or away for a moment, does not end
     // the run: others see that it is late.
     let _ = write(file, record);
     is_of(path, &record.holder.token)
 }
 
-/// Whether the claim has this token. What cannot be read at the moment counts as unchanged.
+/// Whether the lock has this token. What cannot be read at the moment counts as unchanged.
 fn is_of(path: &Path, token: &str) -> bool {
     match read(path) {
         Some(there) => there.holder.token == token,
@@ -199,14 +200,14 @@ fn is_of(path: &Path, token: &str) -> bool {
 }
 
 /// Writes the record in place of the one before, which is as long.
-fn write(file: &mut File, record: &ClaimRecord) -> std::io::Result<()> {
+fn write(file: &mut File, record: &LockRecord) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&json(record))?;
     file.sync_all()
 }
 
 /// The record as a text that is padded to one length, so that no reader sees the end of an older one.
-fn json(record: &ClaimRecord) -> Vec<u8> {
+fn json(record: &LockRecord) -> Vec<u8> {
     const LENGTH: usize = 1024;
     let mut text = serde_json::to_vec(record).unwrap_or_default();
     text.resize(text.len().max(LENGTH - 1), b' ');
@@ -214,15 +215,15 @@ fn json(record: &ClaimRecord) -> Vec<u8> {
     text
 }
 
-fn read(path: &Path) -> Option<ClaimRecord> {
+fn read(path: &Path) -> Option<LockRecord> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// What a claim that is there comes to.
+/// What a lock that is there comes to.
 enum Found {
     Alive,
     /// With its record, if that can be read.
-    Dead(Option<ClaimRecord>),
+    Dead(Option<LockRecord>),
     /// It was given back just now.
     Gone,
 }
@@ -239,7 +240,7 @@ fn look(folder: &Path, path: &Path) -> Found {
         Err(e) if e.kind() == ErrorKind::NotFound => return Found::Gone,
         Err(_) => return Found::Alive,
     };
-    // By the clock of the file system's server, which the claim's time is from, too.
+    // By the clock of the file system's server, which the lock's time is from, too.
     let probe = tempfile::Builder::new().prefix(ASIDE).tempfile_in(folder);
     match probe.and_then(|file| file.as_file().metadata()?.modified()) {
         Ok(now) if age(modified, now) >= DEAD_AFTER => Found::Dead(record),
@@ -251,9 +252,9 @@ fn age(modified: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(modified).unwrap_or_default()
 }
 
-/// Removes the claim of a dead holder. Another process may do so at the same moment, and claim anew: its
-/// claim is put back.
-fn take_away(path: &Path, dead: Option<&ClaimRecord>, own_token: &str) -> Result<()> {
+/// Removes the lock of a dead holder. Another process may do so at the same moment, and lock anew: its
+/// lock is put back.
+fn take_away(path: &Path, dead: Option<&LockRecord>, own_token: &str) -> Result<()> {
     let aside = path.with_file_name(format!("{ASIDE}{own_token}"));
     match fs::rename(path, &aside) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -267,7 +268,7 @@ fn take_away(path: &Path, dead: Option<&ClaimRecord>, own_token: &str) -> Result
         _ => false,
     };
     if !is_dead {
-        // If somebody claimed in between, its holder finds that it has lost it.
+        // If somebody locked in between, its holder finds that it has lost it.
         let _ = fs::hard_link(&aside, path);
     }
     fs::remove_file(&aside).map_err(|e| Error::io("removing", &aside, e))
@@ -357,142 +358,142 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
-    /// A claim of a process with these changes, as if it had been left behind.
+    /// A lock of a process with these changes, as if it had been left behind.
     fn leave(folder: &Path, change: impl Fn(&mut Holder)) {
         let mut holder = Holder::here();
         change(&mut holder);
-        let record = ClaimRecord { holder, progress: Progress::default() };
-        fs::write(folder.join(CLAIM), json(&record)).unwrap();
+        let record = LockRecord { holder, progress: Progress::default() };
+        fs::write(folder.join(LOCK), json(&record)).unwrap();
     }
 
     fn make_old(folder: &Path, seconds: u64) {
-        let file = File::options().write(true).open(folder.join(CLAIM)).unwrap();
+        let file = File::options().write(true).open(folder.join(LOCK)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
     }
 
     #[test]
-    fn a_claimed_folder_is_not_claimed_again() {
+    fn a_locked_folder_is_not_locked_again() {
         let dir = folder();
-        let claim = Claim::new(dir.path()).unwrap().unwrap();
+        let lock = RunLock::new(dir.path()).unwrap().unwrap();
         assert!(held(dir.path()).is_some());
-        assert!(Claim::new(dir.path()).unwrap().is_none());
-        claim.set_progress(Progress { step: 3, steps: 10, own_steps: 3, seconds: 1.5 });
-        let mut file = File::options().write(true).open(&claim.path).unwrap();
-        assert!(renew(&claim.path, &mut file, &claim.record.lock().unwrap()));
+        assert!(RunLock::new(dir.path()).unwrap().is_none());
+        lock.set_progress(Progress { step: 3, steps: 10, own_steps: 3, seconds: 1.5 });
+        let mut file = File::options().write(true).open(&lock.path).unwrap();
+        assert!(renew(&lock.path, &mut file, &lock.record.lock().unwrap()));
         let seen = held(dir.path()).unwrap();
         assert_eq!((seen.progress.step, seen.holder.process), (3, std::process::id()));
-        drop(claim);
+        drop(lock);
         assert!(held(dir.path()).is_none() && fs::read_dir(dir.path()).unwrap().next().is_none());
-        assert!(Claim::new(dir.path()).unwrap().is_some());
+        assert!(RunLock::new(dir.path()).unwrap().is_some());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_claim_of_a_dead_process_of_this_machine_is_taken_over_at_once() {
+    fn the_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once() {
         let dir = folder();
         let mut child = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
         let (process, of_child) = (child.id(), started(child.id()).flatten().unwrap());
         leave(dir.path(), |holder| (holder.process, holder.started) = (process, of_child));
-        assert!(Claim::new(dir.path()).unwrap().is_none());
+        assert!(RunLock::new(dir.path()).unwrap().is_none());
         // A process that lives is not taken for dead, however late it is.
         make_old(dir.path(), 10_000);
-        assert!(Claim::new(dir.path()).unwrap().is_none() && held(dir.path()).is_some());
+        assert!(RunLock::new(dir.path()).unwrap().is_none() && held(dir.path()).is_some());
         child.kill().unwrap();
         // Dead, and not yet waited for.
         while started(process).flatten().is_some() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(held(dir.path()).is_none());
-        let claim = Claim::new(dir.path()).unwrap();
-        assert!(claim.is_some() && Claim::new(dir.path()).unwrap().is_none());
+        let lock = RunLock::new(dir.path()).unwrap();
+        assert!(lock.is_some() && RunLock::new(dir.path()).unwrap().is_none());
         child.wait().unwrap();
         // Another process that got the same number.
-        drop(claim);
+        drop(lock);
         leave(dir.path(), |holder| holder.started += 1);
-        assert!(Claim::new(dir.path()).unwrap().is_some());
+        assert!(RunLock::new(dir.path()).unwrap().is_some());
     }
 
     #[test]
-    fn the_claim_of_another_machine_is_taken_over_when_it_is_late() {
+    fn the_lock_of_another_machine_is_taken_over_when_it_is_late() {
         let dir = folder();
         let elsewhere = |holder: &mut Holder| {
             (holder.host, holder.boot) = ("far".into(), "another boot".into());
         };
         leave(dir.path(), elsewhere);
-        assert!(Claim::new(dir.path()).unwrap().is_none());
+        assert!(RunLock::new(dir.path()).unwrap().is_none());
         assert_eq!(held(dir.path()).unwrap().holder.host, "far");
         make_old(dir.path(), 60);
-        assert!(Claim::new(dir.path()).unwrap().is_none());
+        assert!(RunLock::new(dir.path()).unwrap().is_none());
         make_old(dir.path(), 121);
         assert!(held(dir.path()).is_none());
-        assert!(Claim::new(dir.path()).unwrap().is_some());
+        assert!(RunLock::new(dir.path()).unwrap().is_some());
         // What cannot be read counts by its age, too.
-        fs::write(dir.path().join(CLAIM), b"").unwrap();
-        assert!(Claim::new(dir.path()).unwrap().is_none());
+        fs::write(dir.path().join(LOCK), b"").unwrap();
+        assert!(RunLock::new(dir.path()).unwrap().is_none());
         make_old(dir.path(), 121);
-        assert!(Claim::new(dir.path()).unwrap().is_some());
+        assert!(RunLock::new(dir.path()).unwrap().is_some());
     }
 
-    /// A holder that was taken for dead learns that it has lost its claim, and leaves the new one alone.
+    /// A holder that was taken for dead learns that it has lost its lock, and leaves the new one alone.
     #[test]
     fn a_holder_that_was_taken_for_dead_finds_out() {
         let dir = folder();
-        let claim = Claim::new(dir.path()).unwrap().unwrap();
+        let lock = RunLock::new(dir.path()).unwrap().unwrap();
         leave(dir.path(), |holder| holder.token = "another".into());
         // As a process that was suspended finds it, before the next renewal.
-        assert!(!claim.is_lost() && claim.is_lost_by_now() && claim.is_lost());
-        // A renewal goes to the claim's own file, which has been moved aside.
-        fs::rename(dir.path().join(CLAIM), dir.path().join("moved")).unwrap();
+        assert!(!lock.is_lost() && lock.is_lost_by_now() && lock.is_lost());
+        // A renewal goes to the lock's own file, which has been moved aside.
+        fs::rename(dir.path().join(LOCK), dir.path().join("moved")).unwrap();
         let mut file = File::options().write(true).open(dir.path().join("moved")).unwrap();
         leave(dir.path(), |holder| holder.token = "another".into());
-        assert!(!renew(&claim.path, &mut file, &claim.record.lock().unwrap()));
-        drop(claim);
-        assert_eq!(read(&dir.path().join(CLAIM)).unwrap().holder.token, "another");
+        assert!(!renew(&lock.path, &mut file, &lock.record.lock().unwrap()));
+        drop(lock);
+        assert_eq!(read(&dir.path().join(LOCK)).unwrap().holder.token, "another");
     }
 
-    /// A claim that was made while a dead one was taken away is put back.
+    /// A lock that was made while a dead one was taken away is put back.
     #[test]
-    fn a_fresh_claim_is_put_back() {
+    fn a_fresh_lock_is_put_back() {
         let dir = folder();
-        let claim = Claim::new(dir.path()).unwrap().unwrap();
-        let mut dead = claim.record.lock().unwrap().clone();
+        let lock = RunLock::new(dir.path()).unwrap().unwrap();
+        let mut dead = lock.record.lock().unwrap().clone();
         dead.holder.token = "dead".into();
-        take_away(&claim.path, Some(&dead), "mine").unwrap();
-        assert_eq!(read(&claim.path).unwrap().holder.token, claim.token());
+        take_away(&lock.path, Some(&dead), "mine").unwrap();
+        assert_eq!(read(&lock.path).unwrap().holder.token, lock.token());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        take_away(&claim.path, Some(&claim.record.lock().unwrap()), "mine").unwrap();
+        take_away(&lock.path, Some(&lock.record.lock().unwrap()), "mine").unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    /// Threads that claim one folder again and again, and leave dead claims at times: never do two hold
+    /// Threads that lock one folder again and again, and leave dead locks at times: never do two hold
     /// it.
     #[test]
     fn two_never_hold_one_folder() {
         let dir = folder();
         let inside = AtomicU64::new(0);
         let most = AtomicU64::new(0);
-        let claimed = AtomicU64::new(0);
+        let locked = AtomicU64::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        if let Some(claim) = Claim::new(dir.path()).unwrap() {
+                        if let Some(lock) = RunLock::new(dir.path()).unwrap() {
                             let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
                             most.fetch_max(now, Ordering::SeqCst);
-                            let n = claimed.fetch_add(1, Ordering::SeqCst);
+                            let n = locked.fetch_add(1, Ordering::SeqCst);
                             thread::sleep(Duration::from_micros(50));
                             inside.fetch_sub(1, Ordering::SeqCst);
                             if n.is_multiple_of(7) {
                                 // As a process that dies.
                                 leave(dir.path(), |holder| holder.started += 1);
                             }
-                            drop(claim);
+                            drop(lock);
                         }
                     }
                 });
             }
         });
         assert_eq!(most.into_inner(), 1);
-        assert!(claimed.into_inner() >= 4);
+        assert!(locked.into_inner() >= 4);
     }
 }
