@@ -298,7 +298,7 @@ claims:
                 "  - {task: image-classification, value: 2, reason: x}\nclaims:\n",
                 &["claims.yaml:4:", "a task has two margins"],
             ),
-            ("name: open", "name: fewer", &["claims.yaml:12:", "two claims have one name"]),
+            ("name: open", "name: fewer", &["claims.yaml:12:", "two claims have the same name"]),
         ] {
             let told = told(from, to);
             for part in parts {
