@@ -63,10 +63,15 @@ fn run(of_task: &str, overrides: &[&str]) -> RunSpec {
     spec.unwrap().variants.remove(0).spec
 }
 
-/// Does `work` on a run's task with seed 1, on data of noise.
-fn on_noise<W: TaskVisitor>(spec: &RunSpec, train: usize, device: &Device, work: W) -> W::Output {
+/// Visits a run's task with seed 1, on data of noise.
+fn on_noise<V: TaskVisitor>(
+    spec: &RunSpec,
+    train: usize,
+    device: &Device,
+    visitor: V,
+) -> V::Output {
     let run = Run { spec, seed: 1, device };
-    Opened::synthetic(spec, train, 10).unwrap().visit(run, work)
+    Opened::synthetic(spec, train, 10).unwrap().visit(run, visitor)
 }
 
 /// Trains on a device.

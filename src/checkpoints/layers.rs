@@ -35,6 +35,8 @@ pub struct Layers {
     /// Of a model with several stacks of layers: which one; else empty.
     pub stack: &'static str,
     pub depth: usize,
+    /// Alpha of the increments that were merged; None for a file without increments.
+    pub alpha: Option<f64>,
     /// For each target, one matrix for each layer, all of the same shape. Targets have timm's names
     /// and order.
     pub matrices: Vec<TargetLayers>,
@@ -226,19 +228,18 @@ pub fn read_layers(
         if file.tensors.keys().any(|name| is_pytorch_name(name)) {
             file.tensors = by_our_names(&file)?;
         }
-        expect_alpha(path, alpha, None)?;
         return Ok((layers(&file, stack)?, file));
     }
     // The number of heads does not change the matrices, so any number will do.
     let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
-    expect_alpha(path, alpha, loaded.checkpoint.vlora.as_ref().map(|vlora| vlora.alpha))?;
     file.tensors = loaded.checkpoint.materialised()?.tensors;
     let mut layers = layers(&file, stack)?;
     let of_stack = match layers.stack {
         "" => String::new(),
         name => format!(", {name}"),
     };
+    layers.alpha = loaded.checkpoint.vlora.as_ref().map(|vlora| vlora.alpha);
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => {
             let assumed = match (loaded.form, alpha) {
@@ -258,17 +259,6 @@ pub fn read_layers(
         None => format!("{}{of_stack}", loaded.form),
     };
     Ok((layers, file))
-}
-
-/// Refuses an alpha that the file contradicts.
-fn expect_alpha(path: &Path, given: Option<f64>, held: Option<f64>) -> Result<()> {
-    let Some(given) = given.filter(|given| Some(*given) != held) else { return Ok(()) };
-    let held = held.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));
-    Err(Fault::new(format!("the file has {held}"))
-        .file(path)
-        .found(format!("alpha {given}"))
-        .expected("an alpha only for files that do not store it")
-        .into())
 }
 
 /// The layers of dense weights.
@@ -347,7 +337,7 @@ fn layers(file: &TensorFile, stack: Option<&str>) -> Result<Layers> {
         }
         matrices.push((target.into(), all));
     }
-    Ok(Layers { layout: layout.name.into(), stack: layout.stack, depth, matrices })
+    Ok(Layers { layout: layout.name.into(), stack: layout.stack, depth, alpha: None, matrices })
 }
 
 /// Whether a tensor belongs to an increment or LoRA, in this program's form or the authors'.

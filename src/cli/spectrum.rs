@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
+use super::weights::check_alpha;
 use super::{FormatArgs, FormatName, not_written, print_as};
 use crate::checkpoints::layers::read_layers;
 use crate::checkpoints::{INDEX, MODEL};
@@ -70,6 +71,7 @@ pub fn spectrum(args: &SpectrumArgs) -> Result<()> {
     let stack = args.stack.as_deref();
     let (layers, file) =
         args.hub.checkpoint(&args.checkpoint, |path| read_layers(path, args.alpha, stack))?;
+    check_alpha(&args.checkpoint, layers.alpha, args.alpha)?;
     let compound_size = compound_size(args.compound_size, layers.depth, &args.checkpoint)?;
     let reference = args.reference.into();
     let mut random = BTreeMap::new();

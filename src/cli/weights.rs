@@ -155,7 +155,11 @@ pub fn check_options(
     if let Some(given) = heads.filter(|given| *given != held) {
         return Err(contradicts(path, format!("--heads {given}"), format!("{held} heads")));
     }
-    let held = checkpoint.vlora.as_ref().map(|v| v.alpha);
+    check_alpha(path, checkpoint.vlora.as_ref().map(|vlora| vlora.alpha), alpha)
+}
+
+/// Refuses an `--alpha` other than that of the file's increments, `held`; None if it has none.
+pub fn check_alpha(path: &Path, held: Option<f64>, alpha: Option<f64>) -> Result<()> {
     match alpha.filter(|given| Some(*given) != held) {
         Some(given) => {
             let held = held.map_or("no increments".into(), |alpha| format!("alpha {alpha}"));

@@ -2,7 +2,7 @@
 //! `GPT2LMHeadModel` without the prefix `transformer.`.
 //!
 //! token ids → token embeddings + positions → causal pre-norm layers → norm (`ln_f`) → logits of the next token.
-//! The output layer has no bias. If it is tied, its matrix is the word embedding.
+//! The output layer has no bias. If it is tied, its matrix is the token embedding.
 
 use candle_core::{Result, Tensor, bail};
 

@@ -1,6 +1,6 @@
 //! Locks of runs: which process works on a run.
 //!
-//! A lock is a file that is made in one step if there is none, so the file system needs no locks. Its
+//! A lock is a file that is made in one step if there is none, so no locks of the file system are needed. Its
 //! holder renews it while it works. The lock of a holder that has died is taken over: at once if the
 //! holder was a process of this machine, else after [`DEAD_AFTER`] without a sign of life.
 

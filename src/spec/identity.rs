@@ -114,11 +114,10 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
         }
     }
     // The kind of interpolation has no effect where nothing is resized.
-    if let DataSpec::Images(data) = &spec.data {
-        let resized = data.resize.is_some() || data.augment.random_resized_crop.is_some();
-        if data.interpolation == Interpolation::default() || !resized {
-            fields.remove("data.interpolation");
-        }
+    if let DataSpec::Images(data) = &spec.data
+        && (data.interpolation == Interpolation::default() || !data.resizes())
+    {
+        fields.remove("data.interpolation");
     }
     fields
 }
@@ -148,6 +147,17 @@ pub fn flatten<T: Serialize>(value: &T) -> BTreeMap<String, String> {
         walk(&json, String::new(), &mut out);
     }
     out
+}
+
+/// Those of the fields that are this one, or in it.
+pub fn fields_within<'a>(
+    fields: &'a BTreeMap<String, String>,
+    field: &str,
+) -> impl Iterator<Item = (&'a String, &'a String)> {
+    fields.iter().filter(move |(name, _)| {
+        let rest = name.strip_prefix(field);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
 }
 
 fn walk(value: &Value, path: String, out: &mut BTreeMap<String, String>) {

@@ -38,12 +38,8 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
     if !spec.training.trains() {
         // These change training alone.
         let because = "nothing is trained";
-        unused.extend(
-            flatten(&spec.training)
-                .into_keys()
-                .map(|own| format!("training.{own}"))
-                .map(|own| UnusedField::new(own, because)),
-        );
+        let training = flatten(&spec.training).into_keys();
+        unused.extend(training.map(|own| UnusedField::new(format!("training.{own}"), because)));
         unused.push(UnusedField::new("data.augment", because));
         let model = ["dropout", "attention_dropout", "activation_dropout", "stochastic_depth"];
         unused.extend(model.map(|own| UnusedField::new(format!("model.{own}"), because)));

@@ -8,7 +8,7 @@ use super::de::{from_node, run_of};
 use super::error::SpecError;
 use super::experiment::Variant;
 use super::fields;
-use super::identity::{DUPLICATES, flatten, identifying_fields, source_fields};
+use super::identity::{DUPLICATES, fields_within, flatten, identifying_fields, source_fields};
 use super::matching::{self, MatchSpec, Matched};
 use super::no_training::{is_untrained, without_unused};
 use super::node::{Node, Value};
@@ -19,7 +19,7 @@ use super::requested_precision;
 use super::schema::{Method, ModelSpec, ParameterCount, RunSpec, VloraSpec};
 use super::sweep::{Point, Sweep};
 use super::tuning::Tuning;
-use super::unused::{Uses, never_acts};
+use super::unused::{Uses, without_effect};
 use super::validate::{target_names, validate};
 use super::wording::{last_field, one_of};
 
@@ -246,18 +246,7 @@ impl<'a> Resolver<'a> {
         validate(&spec, &node).map_err(in_context)?;
         let written = flatten(&spec);
         let unused = normalise(&mut spec);
-        let normal = flatten(&spec);
-        // The others are in the run as they were written, or in a list that is sorted now. `vlora.rank` is required.
-        let is_lost = |field: &str| {
-            field.contains('[') || of_field(&written, field) != of_field(&normal, field)
-        };
-        let mut lost: Vec<_> = unused
-            .iter()
-            .filter(|own| own.field != "vlora.rank" && is_lost(&own.field))
-            .cloned()
-            .collect();
-        lost.extend(never_acts(&spec));
-        self.uses.add(&node, &lost);
+        self.uses.add(&node, &without_effect(&written, &unused, &spec));
         if let Some(section) = unread_at {
             self.uses.add_unread("vlora", section, "`method` is dense");
         }
@@ -290,14 +279,14 @@ impl<'a> Resolver<'a> {
                         let Ok(mut spec) = run_of(&other) else { return false };
                         name_targets(&mut spec, &other);
                         normalise(&mut spec);
-                        has_field(&flatten(&spec), key)
+                        fields_within(&flatten(&spec), key).next().is_some()
                     },
                 )
         };
         let trains = spec.training.trains();
         let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
         let own = |key: &str| {
-            (has_field(&fields, key) || has_at_another_value(key))
+            (fields_within(&fields, key).next().is_some() || has_at_another_value(key))
                 && unused.iter().all(|own| own.field != key)
                 && (trains || !is_of_training(key))
         };
@@ -466,17 +455,4 @@ fn label(variant: &Variant, sweep: &Sweep, names: &dyn Fn(&str) -> bool) -> Stri
         out.push_str(&format!(" {name}={value}"));
     }
     out
-}
-
-/// The fields of a spec that are this one, or in it.
-fn of_field<'a>(fields: &'a BTreeMap<String, String>, key: &str) -> Vec<(&'a String, &'a String)> {
-    let inside = |field: &str| {
-        field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    };
-    fields.iter().filter(|(field, _)| inside(field)).collect()
-}
-
-/// Whether the fields of a spec have this one, or what is in it.
-fn has_field(fields: &BTreeMap<String, String>, key: &str) -> bool {
-    !of_field(fields, key).is_empty()
 }

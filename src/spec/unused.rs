@@ -1,8 +1,9 @@
 //! Values of a spec that change none of its runs, such as a scale of increments where no arm has low-rank
 //! factors. They are no faults, since arms and sweeps share sections. But whoever writes one should know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::identity::{fields_within, flatten};
 use super::node::{Node, Value};
 use super::origin::{Origin, dotted};
 use super::position::locate;
@@ -22,8 +23,27 @@ impl UnusedField {
     }
 }
 
+/// The fields whose written values change nothing in a run. `written`: its fields before they were normalised;
+/// `normalised`: what normalising has found to have no effect.
+pub fn without_effect(
+    written: &BTreeMap<String, String>,
+    normalised: &[UnusedField],
+    spec: &RunSpec,
+) -> Vec<UnusedField> {
+    let now = flatten(spec);
+    // The others are in the run as they were written. Targets are in another order now.
+    let is_lost = |own: &&UnusedField| {
+        own.field.contains('[')
+            || !fields_within(written, &own.field).eq(fields_within(&now, &own.field))
+    };
+    // It is required, whether or not it has an effect.
+    let is_required = |own: &&UnusedField| own.field == "vlora.rank";
+    let lost = normalised.iter().filter(|own| !is_required(own)).filter(is_lost).cloned();
+    lost.chain(never_acts(spec)).collect()
+}
+
 /// Fields with limits that the training is too short to reach, and others that stay in the run but act on nothing.
-pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
+fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
     let mut unused = Vec::new();
     let training = &spec.training;
     let mut too_short = |fields: &[&str], least_epochs: usize| {
@@ -42,11 +62,8 @@ pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
         too_short(&fields, training.plateau_patience() + 3);
     }
     if let Some(vlora) = &spec.vlora {
-        let weights = spec.model.weights();
-        let is_vector = |own: &TargetSpec| {
-            weights.iter().any(|weight| weight.target == own.target && weight.is_vector())
-        };
-        let mut matrices = vlora.targets.iter().filter(|own| !is_vector(own)).peekable();
+        let is_matrix = |own: &&TargetSpec| !spec.model.is_vector(&own.target);
+        let mut matrices = vlora.targets.iter().filter(is_matrix).peekable();
         if matrices.peek().is_some() && matrices.all(|own| own.alpha.is_some()) {
             unused.push(UnusedField::new("vlora.alpha", "each target has an alpha of its own"));
         }
@@ -59,8 +76,7 @@ pub fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
     }
     match &spec.data {
         DataSpec::Images(data) => {
-            let resizes = data.resize.is_some() || data.augment.random_resized_crop.is_some();
-            if !resizes && data.interpolation != Interpolation::default() {
+            if !data.resizes() && data.interpolation != Interpolation::default() {
                 unused.push(UnusedField::new("data.interpolation", "no image is resized"));
             }
         }

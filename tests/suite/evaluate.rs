@@ -185,7 +185,7 @@ fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     let chosen = [&differ[..], &["--arm", "baseline"]].concat();
     assert_eq!(evaluate(dir, copy, &chosen).code, 0);
     assert_eq!(row(dir, run, &differ)["arm"], "baseline");
-    // An override that the chosen arm does not take is told, and one that it takes is not.
+    // A note names an override that changes nothing in the chosen arm, and no other.
     let smoothed = "arms.vlora.training={label_smoothing: 0.5}";
     let told = evaluate(dir, run, &["--arm", "baseline", "--set", smoothed]).err;
     assert!(told.contains("changes nothing in `baseline`"), "{told}");

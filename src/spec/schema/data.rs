@@ -25,6 +25,11 @@ pub struct FilesSpec<'a> {
 }
 
 impl ImageDataSpec {
+    /// Whether any image is resized, so that `interpolation` has an effect.
+    pub fn resizes(&self) -> bool {
+        self.resize.is_some() || self.augment.random_resized_crop.is_some()
+    }
+
     /// Where the examples are.
     pub fn files(&self) -> FilesSpec<'_> {
         FilesSpec {
