@@ -142,6 +142,16 @@ impl Fault {
         self
     }
 
+    /// Names fields as the user gave them, such as an option in place of the field that it sets.
+    pub fn with_names(mut self, names: &[(&str, &str)]) -> Fault {
+        for own in &mut self.within {
+            if let Some((_, name)) = names.iter().find(|(field, _)| field == own) {
+                *own = name.to_string();
+            }
+        }
+        self
+    }
+
     pub fn tensor(self, name: impl Display) -> Fault {
         self.about("tensor", name)
     }

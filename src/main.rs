@@ -1,6 +1,5 @@
 use std::process::ExitCode;
 
-use clap::Parser;
 use vlora::cli::{self, Cli};
 use vlora::error::Error;
 use vlora::runner::{Counting, keep_freed_memory};
@@ -10,7 +9,7 @@ static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    let arguments = match Cli::try_parse() {
+    let arguments = match Cli::of_process() {
         Ok(arguments) => arguments,
         Err(error) => {
             cli::print_argument_message(&error);

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::hub::LockedHubArgs;
+use super::numbers::whole;
 use super::{DeviceArgs, SpecArgs, print, print_data};
 use crate::atomic::{check_writable, write_atomic};
 use crate::error::{Fault, Result};
@@ -31,14 +32,14 @@ pub struct BenchArgs {
     #[arg(long = "arm", value_name = "NAME")]
     arms: Vec<String>,
     /// Optimiser steps to time
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>)]
     steps: usize,
     /// Steps before them, which are not timed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<usize>)]
     warmup: usize,
     /// Rounds: each times `--steps` steps of every arm, in turn, and shows an arm's step time over the
     /// baseline's in the same round
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     rounds: usize,
     /// Take random examples of the model's size; needs no data
     #[arg(long)]

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::numbers::whole;
 use super::spectrum::ReferenceName;
 use super::weights::{CheckpointArgs, refuse_overwriting, target};
 use super::{FormatArgs, FormatName, print_as};
 use crate::atomic::write_atomic;
-use crate::error::{Fault, Result};
+use crate::error::{Error, Fault, Result};
 use crate::report::{Align, Cell, Format, Table, count, percent, reduction};
 use crate::spec::{Kept, ModelSpec, Rank, TargetSpec, VloraSpec};
 
@@ -17,10 +18,10 @@ pub struct CompressArgs {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
     /// Layers a compound; divides the model's depth
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     compound_size: usize,
     /// Rank of the increments; 0 shares each compound's first layer, full keeps everything
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     rank: Rank,
     /// What an increment adds to
     #[arg(long, value_enum, default_value_t)]
@@ -55,7 +56,13 @@ pub fn compress(args: &CompressArgs) -> Result<()> {
         targets: targets(&args.targets, &loaded.checkpoint.model)?,
         ..VloraSpec::new(args.compound_size, args.rank)
     };
-    let (compressed, kept) = loaded.checkpoint.compressed(&vlora, None)?;
+    let options = [
+        ("vlora.compound_size", "--compound-size"),
+        ("vlora.rank", "--rank"),
+        ("vlora.targets", "--targets"),
+    ];
+    let in_options = |e: Error| e.map_fault(|fault| fault.with_names(&options));
+    let (compressed, kept) = loaded.checkpoint.compressed(&vlora, None).map_err(in_options)?;
     write_atomic(&args.out, &compressed.to_bytes()?)?;
     let table = table(&kept);
     print_as(

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::dataset::{classes, images};
 use super::hub::HubArgs;
+use super::numbers::whole;
 use super::{FormatArgs, FormatName, clean, print_as};
 use crate::data::contents::Contents;
 use crate::data::{Column, Kind, Layout, Table as Rows, Values, listed, read_split};
@@ -34,7 +35,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
     /// How many of each split's first rows to show
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<usize>)]
     rows: usize,
     #[command(flatten)]
     hub: HubArgs,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::hub::LockedHubArgs;
+use super::numbers::{number, whole};
 use super::weights::{check_options, refuse_overwriting};
 use super::{DeviceArgs, FormatArgs, FormatName, eprint_line, print_as};
 use crate::atomic::write_atomic;
@@ -48,11 +49,11 @@ pub struct EvaluateArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Attention heads, where neither the file nor the spec settles them
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     heads: Option<usize>,
     /// Alpha of the increments, which the authors' files do not store [default: the arm's
     /// start.alpha, else 1]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number)]
     alpha: Option<f64>,
     #[command(flatten)]
     hub: LockedHubArgs,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::numbers::{number, whole};
 use super::{DeviceArgs, place};
 use crate::error::{Fault, Result};
 use crate::runner::{GenerationRequest, generate as generated};
@@ -19,19 +20,19 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "TEXT")]
     prompt: String,
     /// How many tokens to append
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = whole::<usize>)]
     tokens: usize,
     /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = number)]
     temperature: f64,
     /// Top-k sampling: choose among the K most probable tokens
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = whole::<usize>)]
     top_k: Option<usize>,
     /// Nucleus sampling: choose among the most probable tokens that together have this probability
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = number)]
     top_p: Option<f64>,
     /// Seed of the sampling
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = whole::<u64>)]
     seed: u64,
     /// Greedy decoding: always choose the most probable token
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]

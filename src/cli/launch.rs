@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::hub::LockedHubArgs;
+use super::numbers::{at_least_one, whole};
 use super::run::{Keep, check_change, keep_lock, minutes};
 use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_unused_values};
 use crate::error::{Error, Fault, Result};
@@ -14,7 +15,7 @@ use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
 use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
 use crate::runner::{Origin, Plan, PlannedRun, device_list, planned_kind};
-use crate::spec::{SlurmSpec, option_fault, value_fault};
+use crate::spec::{SlurmSpec, option_fault, time_fault, value_fault};
 use crate::terminal::print_data;
 
 #[derive(Debug, Args)]
@@ -50,13 +51,13 @@ struct SlurmArgs {
     #[arg(long, value_name = "NAME", value_parser = value)]
     qos: Option<String>,
     /// Time limit of a job, as in 4:00:00; a run that needs more is requeued, and resumes
-    #[arg(long, value_name = "TIME", value_parser = value)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     time: Option<String>,
     /// Memory of a job, as in 16G
     #[arg(long, value_name = "SIZE", value_parser = value)]
     mem: Option<String>,
     /// GPUs of a job; a run uses one. With --device auto, jobs compute on GPUs if they ask for any
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     gpus: Option<usize>,
     /// Processors of a job
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -98,6 +99,10 @@ fn value(text: &str) -> std::result::Result<String, String> {
     expect(text, value_fault(text))
 }
 
+fn time(text: &str) -> std::result::Result<String, String> {
+    expect(text, time_fault(text))
+}
+
 fn option(text: &str) -> std::result::Result<String, String> {
     expect(text, option_fault(text))
 }
@@ -106,13 +111,6 @@ fn expect(text: &str, fault: Option<&str>) -> std::result::Result<String, String
     match fault {
         None => Ok(text.to_string()),
         Some(expected) => Err(format!("expected {expected}")),
-    }
-}
-
-fn at_least_one(text: &str) -> std::result::Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n >= 1 => Ok(n),
-        _ => Err("expected a whole number of at least 1".into()),
     }
 }
 

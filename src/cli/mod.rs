@@ -14,6 +14,7 @@ mod generate;
 mod hub;
 mod import;
 mod launch;
+mod numbers;
 mod params;
 mod plan;
 mod probe;
@@ -32,7 +33,7 @@ mod why;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Fault, Result};
 use crate::models;
@@ -58,6 +59,23 @@ use crate::terminal::{print, print_data, visible_line};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// Reads the arguments of this process.
+    pub fn of_process() -> std::result::Result<Cli, clap::Error> {
+        let mut command = with_negative_numbers(Cli::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
+}
+
+/// Lets every option take a negative number, so that the error about one says what the option expects.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let is_option = |arg: &clap::Arg| arg.get_long().is_some() && arg.get_action().takes_values();
+    command
+        .mut_args(|arg| if is_option(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 
 use super::hub::LockedHubArgs;
+use super::numbers::positive;
 use super::{
     DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, print,
     print_as, several, states, tell_unused_values,
@@ -29,11 +30,11 @@ pub struct PlanArgs {
     details: bool,
     /// Standard deviation of the differences between two arms with the same seed, in the metric's
     /// printed unit, for what the seeds can show [default: that of the finished runs]
-    #[arg(long, value_name = "S", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = positive)]
     sd: Option<f64>,
     /// A loss that is small enough to be called none, in the metric's printed unit: how many seeds
     /// it takes to show that an arm loses less
-    #[arg(long, value_name = "M", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "M", value_parser = positive)]
     margin: Option<f64>,
     #[command(flatten)]
     hub: LockedHubArgs,
@@ -81,13 +82,6 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         false => "--details lists every run, and the spec with its defaults\n".to_string(),
     };
     print(&text)
-}
-
-fn positive(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected a number above 0".into()),
-    }
 }
 
 /// What the seeds can show. Empty where no arm is compared with a baseline.

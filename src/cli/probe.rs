@@ -83,6 +83,22 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
     }
     if !new.is_empty() {
         let plan = plan(args, &experiment, device)?;
+        // An arm that is only tested may have no validation.
+        let has_examples = |id: &&String| match plan.run(id) {
+            Ok((variant, _)) => !plan.data(&variant.variant).is_empty(split),
+            Err(_) => true,
+        };
+        let readable: Vec<&String> = new.iter().copied().filter(has_examples).collect();
+        // Of none, the first one says why.
+        let new = match new.len() - readable.len() {
+            0 => new,
+            _ if readable.is_empty() => new,
+            left_out => {
+                let runs = several(left_out, "run");
+                eprint_line(&format!("note: {runs} without examples to validate on: left out"));
+                readable
+            }
+        };
         for (i, id) in new.iter().enumerate() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::hub::LockedHubArgs;
+use super::numbers::whole;
 use super::progress::Progress;
 use super::report::{damage, write_and_show};
 use super::signals::stop_on_signal;
@@ -33,7 +34,7 @@ pub struct RunArgs {
     /// Worth it where one run leaves the device idle: small models on a GPU. A run that starts from
     /// another's weights waits for it. Times of such runs do not compare with those of runs alone,
     /// and their memory is not counted.
-    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     jobs: usize,
     /// The longest time between two checkpoints of a run, in minutes
     ///
@@ -87,7 +88,7 @@ pub struct RunArgs {
     #[command(flatten)]
     format: FormatArgs,
     /// Seconds between lines of progress, where it goes to a file
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u32>)]
     log_every: u32,
     /// Show no progress, only the table
     #[arg(long, short)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
+use super::numbers::{number, whole};
 use super::weights::check_alpha;
 use super::{FormatArgs, FormatName, not_written, print_as};
 use crate::checkpoints::layers::read_layers;
@@ -23,7 +24,7 @@ pub struct SpectrumArgs {
     #[command(flatten)]
     hub: HubArgs,
     /// Layers a compound; divides the model's depth. Left out: all layers are one compound
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     compound_size: Option<usize>,
     /// Of a model with several stacks of layers: the one whose layers are compared
     #[arg(long, value_name = "NAME")]
@@ -33,7 +34,7 @@ pub struct SpectrumArgs {
     reference: ReferenceName,
     /// Alpha of the increments in the authors' files, which do not store it [default: 1, as in
     /// their package]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number)]
     alpha: Option<f64>,
     /// What the model is called under the tables, and where it is from
     #[arg(long, value_name = "TEXT")]

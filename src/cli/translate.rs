@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::numbers::whole;
 use super::{DeviceArgs, place};
 use crate::error::{Fault, Result};
 use crate::runner::translate as translated;
@@ -17,7 +18,7 @@ pub struct TranslateArgs {
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// How many hypotheses are kept at each step; 1 is greedy. Default: as the run's spec says
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     beam: Option<usize>,
     #[command(flatten)]
     device: DeviceArgs,

@@ -7,9 +7,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
+use super::numbers::{number, whole};
 use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, authors_targets, read_checkpoint_as};
 use crate::error::{Error, Fault, Result};
 use crate::report::count;
+use crate::results::RunFolder;
 use crate::spec::{LayerWeight, ModelSpec, Rank, Target, VloraSpec, nearest};
 
 /// None: the form is detected. clap would make a field of type `Option` an optional argument, so
@@ -30,11 +32,11 @@ pub struct CheckpointArgs {
         hide_default_value = true)]
     from: FormOrAny,
     /// Attention heads, which timm's and the authors' files do not store
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     heads: Option<usize>,
     /// Alpha of the increments, which the authors' files do not store [default: 1, as in their
     /// package]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = number)]
     alpha: Option<f64>,
     /// Give the model a new head of zeros for N classes, which a base model without a head needs
     #[arg(long, value_name = "CLASSES", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
@@ -226,13 +228,19 @@ pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Targe
         .into())
 }
 
-/// Refuses to overwrite existing files, unless `force`.
+/// Refuses to overwrite existing files, unless `force`. A run's files are its evidence and are never overwritten.
 pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
     for path in paths {
         if path.is_dir() {
             return Err(Fault::new("this is a folder")
                 .source(path.display())
                 .expected("the name of a file to write")
+                .into());
+        }
+        if path.exists() && RunFolder::has(path) {
+            return Err(Fault::new("the file is the evidence of a run, which is kept")
+                .source(path.display())
+                .expected("another file to write")
                 .into());
         }
         if path.symlink_metadata().is_ok() && !force {

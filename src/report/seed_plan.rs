@@ -69,13 +69,17 @@ impl SeedPlan<'_> {
             }
         };
         let (sd, power) = (self.difference(deviation.value()), percent(POWER).replace(".0", ""));
-        if let Some(least) = detectable(self.seeds, deviation.value()) {
-            lines.push(format!(
+        match detectable(self.seeds, deviation.value()) {
+            Some(least) => lines.push(format!(
                 "with a standard deviation of {sd} ({from}), the {} interval of a true difference of \
                  {} excludes zero with probability {power}",
                 level(),
                 self.difference(least)
-            ));
+            )),
+            None if self.seeds < 2 => {
+                lines.push("one seed gives no interval of a difference: it takes two or more".into());
+            }
+            None => {}
         }
         if let Some(margin) = self.margin {
             let within = self.difference(margin);
@@ -161,6 +165,7 @@ mod tests {
         );
         assert!(primary.lines()[1].contains("give it by --sd"));
         let one = SeedPlan { seeds: 1, deviation: Some(Deviation::Given(0.004)), ..plan };
-        assert_eq!(one.lines().len(), 2, "one seed shows no difference");
+        assert_eq!(one.lines().len(), 3, "{:?}", one.lines());
+        assert!(one.lines()[1].contains("takes two or more"));
     }
 }

@@ -187,6 +187,12 @@ impl RunFolder {
         (run.root.is_dir() && (is_named || has(Self::SPEC) && has(Self::RESULT))).then_some(run)
     }
 
+    /// Whether a path is one of the files that a run writes, in its folder.
+    pub fn has(path: &Path) -> bool {
+        let is_named = path.file_name().is_some_and(|name| Self::files().any(|own| name == own));
+        is_named && path.parent().is_some_and(|folder| Self::of_weights(folder).is_some())
+    }
+
     pub fn path(&self) -> &Path {
         &self.root
     }

@@ -133,14 +133,23 @@ fn primary_contrast(
     })
 }
 
-/// Refuses more steps than the epochs have: the training would end sooner than is asked for.
-fn check_length(variant: &Variant, length: &TrainingLength) -> Result<()> {
+/// Refuses more steps than the epochs have: the training would end sooner than is asked for. And more batches a
+/// step than an epoch has `batches`, which would be fewer.
+fn check_length(variant: &Variant, length: &TrainingLength, batches: usize) -> Result<()> {
     let training = &variant.spec.training;
+    if training.trains() && batches > 0 && training.accumulation > batches {
+        return Err(Fault::new("an epoch has fewer batches than a step")
+            .within("training.accumulation")
+            .within(format!("arm {}", variant.arm))
+            .found(format!("{}, and {batches} batches an epoch", training.accumulation))
+            .expected(format!("at most {batches}: a step ends with its epoch"))
+            .into());
+    }
     match training.steps.filter(|steps| *steps > length.steps) {
         None => Ok(()),
         Some(steps) => Err(Fault::new("the epochs have fewer steps")
-            .within(format!("arm {}", variant.arm))
             .within("training.steps")
+            .within(format!("arm {}", variant.arm))
             .found(format!(
                 "{steps}, and {} epochs of {} steps",
                 training.epochs, length.steps_per_epoch
@@ -158,7 +167,7 @@ fn check_length(variant: &Variant, length: &TrainingLength) -> Result<()> {
 fn check_schedule(variant: &Variant, length: &TrainingLength) -> Result<()> {
     let training = &variant.spec.training;
     let fault = |what: &str, field: &str| {
-        Fault::new(what).within(format!("arm {}", variant.arm)).within(format!("training.{field}"))
+        Fault::new(what).within(format!("training.{field}")).within(format!("arm {}", variant.arm))
     };
     if let Some(last) = training.average_last.filter(|last| *last > length.epochs) {
         return Err(fault("training has fewer epochs than are averaged", "average_last")
@@ -187,8 +196,8 @@ fn check_tuned(variant: &Variant) -> Result<()> {
     let spec = &variant.spec;
     let fault = |found: &str, expected: &str| {
         Err(Fault::new("tuning compares the metric on validation of the tested weights")
-            .within(format!("arm {}", variant.arm))
             .within("tune")
+            .within(format!("arm {}", variant.arm))
             .found(found)
             .expected(expected)
             .into())
@@ -281,7 +290,7 @@ impl Plan {
                 })
                 .collect();
             let length = TrainingLength::new(&spec.training, batches);
-            check_length(&variant, &length)?;
+            check_length(&variant, &length, batches)?;
             let trains = variant.spec.training.trains();
             let is_tuned = trains && !experiment.tuned.is_empty();
             if trains {
@@ -292,8 +301,8 @@ impl Plan {
             }
             if is_tuned && data[spec].is_empty(Split::Validation) {
                 return Err(Fault::new("tuning chooses on validation, and there is none")
-                    .within(format!("arm {}", variant.arm))
                     .within("data.validation")
+                    .within(format!("arm {}", variant.arm))
                     .found("no examples")
                     .expected("a validation split, or a part of the training split")
                     .into());

@@ -29,8 +29,8 @@ pub const EXPERIMENT_FIELDS: [&str; 9] = [
     "slurm",
 ];
 
-/// Expands a parsed document, and says which of its values the runs use. `stem`: the file name without extension. `device`: the kind of device
-/// for the runs, if known.
+/// Expands a parsed document, and says which of its values the runs use. `stem`: the file name without extension.
+/// `device`: the kind of device for the runs, if known.
 pub fn expand(
     mut root: Node,
     stem: &str,
@@ -86,7 +86,7 @@ pub fn expand(
     let variants = variants.list;
     for (key, values) in &sweep {
         if !variants.iter().any(|v| v.point.iter().any(|(k, _)| k == key)) {
-            return Err(unused(key).at(values[0].origin.clone()));
+            return Err(unused(key, uses.reason(key)).at(values[0].origin.clone()));
         }
     }
     tuning.check(&variants, &arms, &root)?;

@@ -58,7 +58,7 @@ pub use position::Position;
 pub use precision::{DeviceKind, Precision};
 pub use repository::{HUB_NAME, HUB_PREFIX, HubName};
 pub use schema::*;
-pub use slurm::{SlurmSpec, option_fault, value_fault};
+pub use slurm::{SlurmSpec, option_fault, time_fault, value_fault};
 pub use validate::{EMBEDDED_DATASETS, validate_model};
 pub use ways_of_sharing::{WayOfSharing, shares_nothing, ways_of_sharing};
 pub use wording::{last_field, shorten};

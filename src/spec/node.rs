@@ -159,8 +159,8 @@ impl Node {
         (node, true)
     }
 
-    /// Sets `value` at a dotted path and creates the maps on the way. Everything after `sweep.` is
-    /// one key. Other values on the path are replaced by maps.
+    /// Sets `value` at a dotted path and creates the maps on the way. Everything after `sweep.`, also that of an
+    /// arm, is one key. Other values on the path are replaced by maps.
     pub fn set(&mut self, path: &str, value: Node) {
         self.set_at(path, value, MAX_DEPTH);
     }
@@ -184,7 +184,8 @@ impl Node {
             }
         };
         match rest {
-            Some(rest) if head == "sweep" && depth == MAX_DEPTH => {
+            // `sweep` and `arms.NAME.sweep`.
+            Some(rest) if head == "sweep" && (depth == MAX_DEPTH || depth + 2 == MAX_DEPTH) => {
                 entries[at].1.set_at(rest, value, 0);
             }
             Some(rest) => entries[at].1.set_at(rest, value, depth - 1),
@@ -291,7 +292,9 @@ mod tests {
         let mut node = parse("a: {x: 1, y: 2}\nsweep: {v.rank: [1]}\n").unwrap();
         node.set("a", parse("{y: 3}").unwrap());
         node.set("sweep.v.rank", parse("[2, 4]").unwrap());
-        let want = parse("a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\n").unwrap();
+        node.set("arms.b.sweep.v.rank", parse("[8]").unwrap());
+        let want = "a: {x: 1, y: 3}\nsweep: {v.rank: [2, 4]}\narms: {b: {sweep: {v.rank: [8]}}}\n";
+        let want = parse(want).unwrap();
         assert_eq!(node, want);
         // A very long path must not overflow the stack.
         node.set(&"k.".repeat(100_000), parse("1").unwrap());

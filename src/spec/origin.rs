@@ -54,17 +54,26 @@ impl Origin {
                 steps.iter().filter_map(Step::key).filter(|key| *key != MERGE).collect()
             }
             Origin::Set(argument) => {
-                let key = argument.split('=').next().unwrap_or_default().trim();
-                match key.strip_prefix("sweep.") {
-                    Some(field) => vec!["sweep", field],
-                    None => key.split('.').collect(),
+                let mut rest = argument.split('=').next().unwrap_or_default().trim();
+                let mut keys = Vec::new();
+                // A swept field is one key.
+                while let Some((key, after)) = rest.split_once('.')
+                    && !matches!(keys[..], ["sweep"] | ["arms", _, "sweep"])
+                {
+                    keys.push(key);
+                    rest = after;
                 }
+                keys.push(rest);
+                keys
             }
         };
-        match keys[..] {
-            ["arms", _, ..] => keys[2..].to_vec(),
+        let of_run = match keys[..] {
+            ["arms", _, ..] => &keys[2..],
+            _ => &keys,
+        };
+        match of_run {
             ["sweep", field, ..] => field.split('.').collect(),
-            _ => keys,
+            _ => of_run.to_vec(),
         }
     }
 
@@ -91,9 +100,18 @@ impl Origin {
     pub fn is_swept(&self) -> bool {
         match self {
             Origin::File(steps) => {
-                matches!(&steps[..], [Step::Key(first), _, ..] if first == "sweep")
+                let is_sweep = |step: &Step| step.key() == Some("sweep");
+                match &steps[..] {
+                    [Step::Key(first), _, own, _, ..] if first == "arms" => is_sweep(own),
+                    [first, _, ..] => is_sweep(first),
+                    _ => false,
+                }
             }
-            Origin::Set(argument) => argument.starts_with("sweep."),
+            Origin::Set(argument) => {
+                let key = argument.split('=').next().unwrap_or_default().trim();
+                let of_arm = key.strip_prefix("arms.").and_then(|rest| rest.split_once('.'));
+                of_arm.map_or(key, |(_, rest)| rest).starts_with("sweep.")
+            }
         }
     }
 

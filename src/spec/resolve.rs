@@ -152,7 +152,22 @@ impl<'a> Resolver<'a> {
 
     /// What became of the written values, once all variants are resolved.
     pub fn uses(self) -> Uses {
-        self.uses
+        let Resolver { mut uses, read, sweep, .. } = self;
+        // Not what is swept over: that is the value without the sweep.
+        let swept = |field: &str| sweep.iter().any(|(key, _)| key == field);
+        for (section, node) in self.common.entries().unwrap_or_default() {
+            if read.iter().any(|(_, own)| own == section) {
+                uses.add_replaced(section, node, "every arm has one of its own", &swept);
+            }
+        }
+        for arm in self.arms {
+            for (section, node) in arm.overrides.entries().unwrap_or_default() {
+                if read.contains(&(arm.name.clone(), section.clone())) {
+                    uses.add_replaced(section, node, "it is swept over", &|_| false);
+                }
+            }
+        }
+        uses
     }
 
     /// The variant of an arm at a point, both by index. Points of an arm must be requested in
@@ -224,9 +239,12 @@ impl<'a> Resolver<'a> {
         }
         let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
         self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
-        let in_context = |e: SpecError| self.in_context(e, arm, point);
         // The run stores the resolved precision instead of `auto`, so that its id includes it.
         let precision = node.take("precision");
+        if let Some(node) = &precision {
+            self.uses.add_value("precision", node);
+        }
+        let in_context = |e: SpecError| self.in_context(e, arm, point);
         let precision =
             requested_precision::resolve(precision.as_ref(), self.device).map_err(in_context)?;
         let mut spec = run_of(&node).map_err(in_context)?;

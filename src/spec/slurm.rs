@@ -73,6 +73,23 @@ pub fn value_fault(value: &str) -> Option<&'static str> {
     }
 }
 
+/// What is wrong with a time limit, if anything.
+pub fn time_fault(time: &str) -> Option<&'static str> {
+    // [days-]hours[:minutes[:seconds]], or minutes[:seconds].
+    let (days, rest) = match time.split_once('-') {
+        Some((days, rest)) => (Some(days), rest),
+        None => (None, time),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = rest.split(':').collect();
+    let is_time =
+        days.is_none_or(is_number) && parts.len() <= 3 && parts.into_iter().all(is_number);
+    let is_word = ["unlimited", "infinite"].iter().any(|word| word.eq_ignore_ascii_case(time));
+    let expected =
+        "minutes or hours:minutes:seconds, with days before a `-`, as in `4:00:00` or `1-00:00:00`";
+    (!is_time && !is_word).then_some(expected)
+}
+
 /// Reads the section; None where it is not given.
 pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
     let Some(node) = node.filter(|node| node.value != Value::Null) else {
@@ -81,15 +98,16 @@ pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
     let spec: SlurmSpec = from_node(&node)?;
     let at = |field: &str| node.nearest(field).0.origin.clone();
     let SlurmSpec { partition, account, qos, time, mem, .. } = &spec;
-    let values = [
-        ("partition", partition),
-        ("account", account),
-        ("qos", qos),
-        ("time", time),
-        ("mem", mem),
+    type Check = fn(&str) -> Option<&'static str>;
+    let values: [(&str, &Option<String>, Check); 5] = [
+        ("partition", partition, value_fault),
+        ("account", account, value_fault),
+        ("qos", qos, value_fault),
+        ("time", time, time_fault),
+        ("mem", mem, value_fault),
     ];
-    for (field, value) in values {
-        let fault = value.as_ref().and_then(|value| Some((value, value_fault(value)?)));
+    for (field, value, check) in values {
+        let fault = value.as_ref().and_then(|value| Some((value, check(value)?)));
         if let Some((value, expected)) = fault {
             return Err(SpecError::new("not a valid value for Slurm")
                 .found(format!("`{value}`"))

@@ -136,16 +136,21 @@ pub fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
     Ok(grid)
 }
 
-/// The error for a swept field that no arm uses.
-pub fn unused(key: &str) -> SpecError {
+/// The error for a swept field that no arm uses. `because`: why it changes nothing in an arm that reads it.
+pub fn unused(key: &str, because: Option<&str>) -> SpecError {
     let error = SpecError::new("the sweep changes no arm")
         .found(format!("`{key}`"))
         .expected("a field that at least one arm uses");
-    match key.split('.').next() {
-        Some("vlora") => error.help("`vlora` is read by arms with `method: vlora`"),
-        Some("lora") => error.help("add the section `lora: {}` to an arm to sweep its fields"),
-        Some("start") => error.help("an arm has it with the section `start`, which may be `{}`"),
-        _ => error,
+    match (because, key.split('.').next()) {
+        (Some(because), _) => error.help(because),
+        (None, Some("vlora")) => error.help("`vlora` is read by arms with `method: vlora`"),
+        (None, Some("lora")) => {
+            error.help("add the section `lora: {}` to an arm to sweep its fields")
+        }
+        (None, Some("start")) => {
+            error.help("an arm has it with the section `start`, which may be `{}`")
+        }
+        (None, _) => error,
     }
 }
 

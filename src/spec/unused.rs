@@ -8,6 +8,7 @@ use super::node::{Node, Value};
 use super::origin::{Origin, dotted};
 use super::position::locate;
 use super::schema::{DataSpec, Interpolation, RunSpec, ScheduleKind, TargetSpec};
+use super::ways_of_sharing::shares_nothing;
 
 /// A field that changes nothing in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,12 @@ fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
         let fields = ["training.plateau_patience", "training.plateau_factor"];
         too_short(&fields, training.plateau_patience() + 3);
     }
-    if let Some(vlora) = &spec.vlora {
+    if shares_nothing(spec) {
+        let because = "each layer has weights of its own, as in a dense model";
+        let fields = ["rank", "alpha", "init", "reference", "detach", "targets", "increment_on"];
+        let fields = fields.map(|own| UnusedField::new(format!("vlora.{own}"), because));
+        unused.extend(fields);
+    } else if let Some(vlora) = &spec.vlora {
         let is_matrix = |own: &&TargetSpec| !spec.model.is_vector(&own.target);
         let mut matrices = vlora.targets.iter().filter(is_matrix).peekable();
         if matrices.peek().is_some() && matrices.all(|own| own.alpha.is_some()) {
@@ -145,6 +151,36 @@ impl Uses {
         self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
     }
 
+    /// Takes a value of a run that stands beside its sections' merged fields.
+    pub fn add_value(&mut self, field: &str, node: &Node) {
+        self.used.insert(place(field, &node.origin));
+    }
+
+    /// Takes a section as it was written for runs that read it, once all runs were added. What none of them has was
+    /// replaced. Fields that `may_be` replaced are left out.
+    pub fn add_replaced(
+        &mut self,
+        section: &str,
+        node: &Node,
+        because: &str,
+        may_be: &dyn Fn(&str) -> bool,
+    ) {
+        let seen: BTreeSet<Place> =
+            self.used.iter().chain(self.unused.iter().map(|(place, ..)| place)).cloned().collect();
+        let mut found = Vec::new();
+        replaced(node, section.to_string(), &seen, &mut found);
+        for (field, node) in found.into_iter().filter(|(field, _)| !may_be(field)) {
+            let place = place(&field, &node.origin);
+            self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
+        }
+    }
+
+    /// Why a field changes nothing in some run, if that is known.
+    pub fn reason(&self, field: &str) -> Option<&str> {
+        let same = |((_, own), ..): &&(Place, Origin, String, String)| own == field;
+        self.unused.iter().find(same).map(|(_, _, _, because)| because.as_str())
+    }
+
     /// A line for each value that no run uses, in the order written. `file` and `text`: the document.
     pub fn lines(self, file: &str, text: &str) -> Vec<String> {
         let Uses { used, unused } = self;
@@ -171,6 +207,34 @@ impl Uses {
         }
         lines.sort_by_key(|(line, _)| *line);
         lines.into_iter().map(|(_, line)| line).collect()
+    }
+}
+
+/// The values in a node whose places are not among those `seen`. A list of mappings of which none is seen is one
+/// value.
+fn replaced<'a>(
+    node: &'a Node,
+    field: String,
+    seen: &BTreeSet<Place>,
+    found: &mut Vec<(String, &'a Node)>,
+) {
+    let is_seen =
+        |(field, node): &(String, &Node)| seen.contains(&place(field.as_str(), &node.origin));
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                replaced(value, format!("{field}.{key}"), seen, found);
+            }
+        }
+        _ => {
+            let mut values = Vec::new();
+            written(node, field.clone(), &mut values);
+            match values.iter().any(is_seen) {
+                true => found.extend(values.into_iter().filter(|value| !is_seen(value))),
+                false if values.is_empty() => {}
+                false => found.push((field, node)),
+            }
+        }
     }
 }
 

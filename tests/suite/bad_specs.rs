@@ -463,6 +463,7 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("unknown field of Slurm's section", "seeds:", "slurm: {partitoin: gpu}\nseeds:"),
     ("a value that Slurm would read otherwise", "seeds:", "slurm: {partition: 'a b'}\nseeds:"),
     ("a time that is a number", "seeds:", "slurm: {time: 30}\nseeds:"),
+    ("a time that is no time", "seeds:", "slurm: {time: never}\nseeds:"),
     ("no run a job", "seeds:", "slurm: {runs_per_job: 0}\nseeds:"),
     ("an option of sbatch in two words", "seeds:", "slurm: {options: [--mem=2G, -p gpu]}\nseeds:"),
     ("an option that a launch sets itself", "seeds:", "slurm: {options: [--array=0-3]}\nseeds:"),

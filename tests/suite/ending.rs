@@ -81,6 +81,20 @@ fn a_training_ends_after_its_steps() {
     let ran = vlora(dir.path(), &RUN);
     assert!(ran.code == 2 && ran.err.contains("the epochs have fewer steps"), "{}", ran.err);
     assert!(ran.err.contains("`training.epochs: 4` has as many"), "{}", ran.err);
+    // A step ends with its epoch, so that it cannot have more batches.
+    let plan = ["plan", "tiny.yaml", "--device", "cpu", "--set"];
+    let with = |batches: usize| {
+        let set = format!("training.accumulation={batches}");
+        vlora(dir.path(), &[&plan[..], &[&set, "--set", "training.steps=null"]].concat())
+    };
+    assert_eq!(with(an_epoch).code, 0, "{}", with(an_epoch).err);
+    let ran = with(an_epoch + 1);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err.contains("arm baseline: training.accumulation: an epoch has fewer batches"),
+        "{}",
+        ran.err
+    );
 }
 
 /// Out of patience: the last epochs were no better, and the best one is tested.

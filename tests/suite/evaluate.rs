@@ -199,6 +199,10 @@ fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     fs::write(dir.join("there.jsonl"), "").unwrap();
     refused(&["--out", "there.jsonl"], &["the file exists", "--force"]);
     refused(&["--force"], &["--out"]);
+    // Not even with --force.
+    let own = run.join("test.jsonl");
+    let evidence = ["--out", own.to_str().unwrap(), "--force"];
+    refused(&evidence, &["the evidence of a run, which is kept"]);
     let missing = evaluate(dir, Path::new("none"), &[]);
     assert!(missing.code == 2 && missing.err.contains("none"), "{}", missing.err);
     let csv = evaluate(dir, run, &["--format", "csv"]).out;

@@ -266,4 +266,8 @@ fn lines_name_the_run_and_the_table_says_what_was_not_measured() {
         assert!(ran.err.contains("--jobs: not a number of runs at once"), "{}", ran.err);
         assert!(ran.err.contains("a whole number from 1 to 256"), "{}", ran.err);
     }
+    // A negative number is a value, too, and no option.
+    let ran = vlora(dir.path(), &["run", "tiny.yaml", "--jobs", "-1"]);
+    let told = "invalid value '-1' for '--jobs <N>': expected a whole number";
+    assert!(ran.code == 2 && ran.err.contains(told), "{}", ran.err);
 }

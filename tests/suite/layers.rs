@@ -160,6 +160,21 @@ fn texts_are_read_layer_by_layer_too() {
     probed(&Spec::tiny_texts());
 }
 
+/// An arm without validation is left out beside those that have one.
+#[test]
+fn an_arm_without_validation_is_left_out() {
+    let spec = Spec::tiny().arm("all", "{data: {validation: null}}");
+    let dir = folder_with(&spec.text());
+    let at = dir.path();
+    let ran = vlora(at, &["run", "tiny.yaml", "-q", "--device", "cpu"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = vlora(at, &["probe", "results/tiny", "--device", "cpu"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("note: 1 run without examples to validate on"), "{}", ran.err);
+    let rows = fs::read_to_string(at.join("results/tiny/layers.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 1 + 2 * 3, "{rows}");
+}
+
 #[test]
 fn without_validation_the_test_split_has_to_be_asked_for() {
     let dir = folder_with(&Spec::tiny().set("data.validation=null").text());

@@ -152,6 +152,8 @@ fn a_dry_run_prints_the_scripts() {
     }
     for (arguments, what) in [
         (&["--time", "3"][..], "no time before it is warned"),
+        (&["--time", "never"], "minutes or hours:minutes:seconds"),
+        (&["--time", "1-"], "minutes or hours:minutes:seconds"),
         (&["--partition", "a b"], "without spaces"),
         (&["--option=--arr=0-3"], "does not set itself"),
         (&["--option=--comment=run#1"], "without spaces, quotes, `#`"),

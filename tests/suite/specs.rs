@@ -197,6 +197,7 @@ fn equal_runs_are_one_variant() {
     // A kind of interpolation is used where images are resized.
     let error = variants("{data.interpolation: [bilinear, bicubic]}").unwrap_err().to_string();
     assert!(error.contains("the sweep changes no arm"), "{error}");
+    assert!(error.contains("help:     no image is resized"), "{error}");
     for (sweep, want) in [
         ("{data.interpolation: [bilinear, bicubic], data.resize: [null, exact]}", 3),
         ("{data.duplicates: [keep, remove]}", 2),
@@ -814,7 +815,49 @@ fn values_that_change_no_run_are_named() {
             "none has",
             &both,
             &["sweep.vlora.rank=[0, full]"],
-            &["my.yaml:6: vlora.alpha: 16 changes no run"],
+            &["my.yaml:6: vlora.alpha: 16 changes no run: without"],
+        ),
+        (
+            "compounds of one layer",
+            &both,
+            &["vlora.compound_size=1"],
+            &[
+                "my.yaml:6: vlora.alpha: 16 changes no run: each layer has weights of its own",
+                "my.yaml:6: vlora.rank: 2 changes no run: each layer has weights of its own",
+            ],
+        ),
+        (
+            "values that every arm that reads them replaces",
+            "vlora: {compound_size: 4, rank: 2, alpha: 3, targets: [{target: mlp.fc1, rank: 4}]}\n\
+             arms:\n  baseline: {}\n\
+             \x20 a: {method: vlora, vlora: {rank: 1, targets: [mlp.fc1]}}\n\
+             \x20 b: {method: vlora, vlora: {rank: 2, targets: [mlp.fc2]}}\n",
+            &[],
+            &[
+                "my.yaml:6: vlora.rank: 2 changes no run: every arm has one of its own",
+                "my.yaml:6: vlora.targets: [{target: mlp.fc1, rank: 4}] changes no run: every arm has one of its own",
+            ],
+        ),
+        (
+            "a value that one arm replaces",
+            "vlora: {compound_size: 4, rank: 2}\n\
+             arms: {baseline: {}, a: {method: vlora}, b: {method: vlora, vlora: {rank: 1}}}\n",
+            &[],
+            &[],
+        ),
+        (
+            "an arm's value that the sweep replaces",
+            "vlora: {compound_size: 4}\n\
+             arms: {baseline: {}, a: {method: vlora, vlora: {rank: 1}}}\n\
+             sweep: {vlora.rank: [2, 4]}\n",
+            &[],
+            &["my.yaml:7: arms.a.vlora.rank: 1 changes no run: it is swept over"],
+        ),
+        (
+            "a precision that every arm replaces",
+            "precision: f32\narms: {baseline: {precision: bf16}}\n",
+            &[],
+            &["my.yaml:6: precision: `f32` changes no run: every arm has one of its own"],
         ),
         (
             "a scale that is set",
@@ -944,8 +987,9 @@ fn values_that_change_no_run_are_named() {
 fn committed_specs_have_no_unused_values() {
     let mut paths = Vec::new();
     committed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"), &mut paths);
-    for path in paths {
-        let experiment = spec::load(&path, &[], &models::parameters).unwrap();
-        assert_eq!(experiment.unused_values, Vec::<String>::new(), "{}", path.display());
-    }
+    let unused: Vec<String> = paths
+        .iter()
+        .flat_map(|path| spec::load(path, &[], &models::parameters).unwrap().unused_values)
+        .collect();
+    assert_eq!(unused, Vec::<String>::new());
 }

@@ -95,6 +95,14 @@ fn trials_may_all_start_from_one_trained_model() {
         let mut found = of(&one);
         found.sort_by_key(|(label, _)| label.clone());
         assert_eq!(found, text(&all));
+        // As an override, dotted or not.
+        for given in ["=", ".training.learning_rate="] {
+            let value = if given == "=" { own.clone() } else { format!("[{rate}]") };
+            let set = format!("arms.baseline.sweep{given}{value}");
+            let experiment = parsed(&starts.text(), &[&set]).unwrap();
+            assert_eq!(experiment.variants.len(), 3, "{set}");
+            assert!(experiment.variants.iter().any(|v| v.label == base), "{set}");
+        }
     }
     // Without others that start from it, one trial is too few.
     let alone = tuned().set("arms.baseline.sweep={training.learning_rate: [0.01]}");
