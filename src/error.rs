@@ -144,9 +144,9 @@ impl Fault {
 
     /// Names fields as the user gave them, such as an option in place of the field that it sets.
     pub fn with_names(mut self, names: &[(&str, &str)]) -> Fault {
-        for own in &mut self.within {
-            if let Some((_, name)) = names.iter().find(|(field, _)| field == own) {
-                *own = name.to_string();
+        for location in &mut self.within {
+            if let Some((_, name)) = names.iter().find(|(field, _)| field == location) {
+                *location = name.to_string();
             }
         }
         self
@@ -296,16 +296,16 @@ impl From<Fault> for Error {
 /// Text from a file, a server or a spec as one line of limited length. Other control characters are
 /// escaped instead of dropped, since they may be the fault.
 fn printable(text: &str) -> String {
-    const MOST: usize = 600;
+    const MAX_CHARS: usize = 600;
     let mut shown = String::new();
-    for c in text.chars().take(MOST) {
+    for c in text.chars().take(MAX_CHARS) {
         match c {
             '\n' | '\r' | '\t' => shown.push(' '),
             c if c.is_control() => shown.extend(c.escape_unicode()),
             c => shown.push(c),
         }
     }
-    if text.chars().nth(MOST).is_some() {
+    if text.chars().nth(MAX_CHARS).is_some() {
         shown.push('…');
     }
     shown

@@ -114,9 +114,9 @@ impl Stream {
         debug_assert!(self.used == 4);
         let [low, high, name0, name1] = self.counter;
         let (mut lows, mut highs) = ([0; N], [high; N]);
-        for (i, (own_low, own_high)) in lows.iter_mut().zip(&mut highs).enumerate() {
+        for (i, (low_word, high_word)) in lows.iter_mut().zip(&mut highs).enumerate() {
             let (sum, carry) = low.overflowing_add(i as u32);
-            (*own_low, *own_high) = (sum, high.wrapping_add(u32::from(carry)));
+            (*low_word, *high_word) = (sum, high.wrapping_add(u32::from(carry)));
         }
         let (next, carry) = low.overflowing_add(N as u32);
         self.counter = [next, high.wrapping_add(u32::from(carry)), name0, name1];

@@ -40,8 +40,8 @@ impl LayerSpectrum {
     /// ‖D‖ / ‖W‖ if W and W_ref were orthogonal: √(‖W‖² + ‖W_ref‖²) / ‖W‖. Unrelated matrices are
     /// nearly orthogonal.
     pub fn unrelated_norm(&self) -> f64 {
-        let own = norm(&self.weight);
-        ratio(own.hypot(self.reference_norm), own)
+        let weight_norm = norm(&self.weight);
+        ratio(weight_norm.hypot(self.reference_norm), weight_norm)
     }
 
     /// ‖W − Ŵ‖ / ‖W‖ where Ŵ is W_ref plus the best increment of this rank.

@@ -161,7 +161,7 @@ impl Checkpoint {
         let mut vlora = vlora.clone();
         validate_model(&self.model, Some(&vlora), None)?;
         let weights = self.model.weights();
-        vlora.targets.sort_by_key(|own| weights.iter().position(|w| w.target == own.target));
+        vlora.targets.sort_by_key(|target| weights.iter().position(|w| w.target == target.target));
         let dense = self.materialised()?;
         let how = start.map_or_else(Compression::default, Compression::of);
         let (tensors, kept) = compress(&dense.tensors, &self.model.stacks(), &vlora, how)?;

@@ -109,9 +109,9 @@ pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
         m.heads,
         m.mlp_ratio,
         vlora.compound_size.unwrap_or(1),
-        list(targets(), |own| match model.weight(&own.target) {
+        list(targets(), |target| match model.weight(&target.target) {
             Some(weight) => format!("\"{}\"", weight.parameter()),
-            None => format!("\"{}\"", own.target),
+            None => format!("\"{}\"", target.target),
         }),
         rank_list(targets(), checkpoint, vlora),
         alpha_list(targets(), vlora),

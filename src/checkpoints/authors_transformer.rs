@@ -138,10 +138,10 @@ pub fn tensors(
     let vlora = expressible(checkpoint)?;
     let no = |why: String| Err(refused(&why).into());
     let size = vlora.compound_size.unwrap_or(1);
-    if let Some(own) = vlora.targets.iter().find(|own| size > 1 && is_part(&own.target)) {
+    if let Some(target) = vlora.targets.iter().find(|target| size > 1 && is_part(&target.target)) {
         return no(format!(
             "increments of {}, where the package has one matrix of cross-attention",
-            own.target
+            target.target
         ));
     }
     // The package has a norm behind the encoder if its layers begin with one, and one behind the decoder in any
@@ -184,17 +184,20 @@ pub fn construction(
     let size = vlora.compound_size.unwrap_or(1).max(1);
     let mut arguments = format!("d_model={}, nhead={}", model.dim, model.heads);
     for stack in model.stacks() {
-        let weight = |own: &TargetSpec| {
-            stack.weights.iter().find(|weight| weight.target == own.target && !is_part(&own.target))
+        let weight = |target: &TargetSpec| {
+            stack
+                .weights
+                .iter()
+                .find(|weight| weight.target == target.target && !is_part(&target.target))
         };
-        let targets = || vlora.targets.iter().filter(|own| weight(own).is_some());
+        let targets = || vlora.targets.iter().filter(|target| weight(target).is_some());
         let name = stack.name;
         arguments += &format!(
             ", num_{name}_compounds={}, {name}_compound_size={size}, {name}_vlora_params={}, \
              {name}_vlora_rank={}, {name}_vlora_alpha={}",
             stack.depth / size,
-            list(targets(), |own| {
-                let parameter = weight(own).map(LayerWeight::parameter).unwrap_or_default();
+            list(targets(), |target| {
+                let parameter = weight(target).map(LayerWeight::parameter).unwrap_or_default();
                 format!("\"{}\"", packed(&parameter))
             }),
             rank_list(targets(), checkpoint, vlora),

@@ -24,7 +24,7 @@ pub struct Checkpoint {
 }
 
 /// Values of a dense model at most, 8 GiB. A small file must not make the program allocate more.
-const MOST_VALUES: u64 = 1 << 31;
+const MAX_VALUES: u64 = 1 << 31;
 
 impl Checkpoint {
     /// The Vision Transformer on these tensors, as constants.
@@ -43,18 +43,18 @@ impl Checkpoint {
     pub fn materialised(&self) -> Result<Checkpoint> {
         let stacks = self.model.stacks();
         let values = stacks.iter().map(dense_values).fold(0, u64::saturating_add);
-        if values > MOST_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
+        if values > MAX_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
             return Err(Fault::new("the dense model is too large to be multiplied out")
                 .found(format!("{values} values"))
-                .expected(format!("at most {MOST_VALUES}"))
+                .expected(format!("at most {MAX_VALUES}"))
                 .into());
         }
         let outside = |(name, _): &(&String, &Tensor)| {
             stacks.iter().all(|stack| stack.layer_of(name).is_none())
         };
-        let own = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.clone());
+        let cloned = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.clone());
         let mut tensors: BTreeMap<String, Tensor> =
-            self.tensors.iter().filter(outside).map(own).collect();
+            self.tensors.iter().filter(outside).map(cloned).collect();
         for stack in &stacks {
             let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
             tensors.extend(materialise(&self.tensors, stack, vlora, lora)?);

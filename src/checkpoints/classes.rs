@@ -28,12 +28,12 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
             names.iter().filter(|name| !others.contains_key(name)).map(String::as_str).collect();
         listed(&only)
     };
-    let (theirs, own) = (only(checkpoint, &known), only(data, &rows));
-    if theirs.is_some() || own.is_some() {
+    let (only_checkpoint, only_data) = (only(checkpoint, &known), only(data, &rows));
+    if only_checkpoint.is_some() || only_data.is_some() {
         let text = |names: Option<String>| names.unwrap_or_else(|| "none".into());
         return Err(Fault::new("the classes of the checkpoint are not those of the data")
-            .found(format!("only in the checkpoint: {}", text(theirs)))
-            .expected(format!("the data's names; only in the data: {}", text(own)))
+            .found(format!("only in the checkpoint: {}", text(only_checkpoint)))
+            .expected(format!("the data's names; only in the data: {}", text(only_data)))
             .help(
                 "`start.head: new` trains a head for the data's classes; where both mean the same, \
                    give them the same names, in the dataset's card or the checkpoint's description",

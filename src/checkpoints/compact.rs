@@ -103,11 +103,11 @@ fn serialise(
     // Runs are compared by their files' hashes, so files of earlier runs must stay the same.
     for (field, value) in left_out_at(architecture) {
         let Some((section, name)) = field.split_once('.') else { continue };
-        let Some(section) = head.get_mut(section).and_then(|own| own.as_mapping_mut()) else {
+        let Some(section) = head.get_mut(section).and_then(|fields| fields.as_mapping_mut()) else {
             continue;
         };
-        let own = section.get(name).and_then(|own| serde_json::to_string(own).ok());
-        if own.as_deref() == Some(value) {
+        let json = section.get(name).and_then(|found| serde_json::to_string(found).ok());
+        if json.as_deref() == Some(value) {
             section.shift_remove(name);
         }
     }

@@ -104,19 +104,19 @@ pub fn by_layer(
     let mut layers = BTreeMap::new();
     let mut originals = Vec::new();
     for (name, tensor) in tensors {
-        let own = match place(name) {
+        let new_name = match place(name) {
             None => name.clone(),
             Some(Place { stack, compound, inner, rest }) => {
                 let layer = compound.saturating_mul(size).saturating_add(inner);
                 format!("{stack}{layer}.{}", in_layer(rest))
             }
         };
-        if let Some(parameter) = own.strip_suffix(".original") {
+        if let Some(parameter) = new_name.strip_suffix(".original") {
             originals.push((name, parameter.to_string(), tensor));
-        } else if layers.insert(own.clone(), tensor.clone()).is_some() {
+        } else if layers.insert(new_name.clone(), tensor.clone()).is_some() {
             return Err(Fault::of_file(path, "two tensors have the same meaning")
                 .tensor(in_file(name))
-                .expected(format!("{} alone", in_file(&in_block(&own, size))))
+                .expected(format!("{} alone", in_file(&in_block(&new_name, size))))
                 .into());
         }
     }
@@ -206,9 +206,9 @@ pub fn increments(found: &[(LayerWeight, Rank)], size: usize, hints: &Hints) -> 
         _ => Rank::Of(1),
     };
     let targets = found.iter().map(|(weight, rank)| {
-        let own = !weight.is_vector() && *rank != common;
+        let differs = !weight.is_vector() && *rank != common;
         let alpha = hints.target_alphas.get(&weight.target).copied();
-        TargetSpec { target: weight.target.clone(), rank: own.then_some(*rank), alpha }
+        TargetSpec { target: weight.target.clone(), rank: differs.then_some(*rank), alpha }
     });
     VloraSpec {
         alpha: hints.alpha.unwrap_or(1.0),
@@ -277,14 +277,14 @@ pub fn rank_list<'a>(
     checkpoint: &Checkpoint,
     vlora: &VloraSpec,
 ) -> String {
-    list(targets, |own| match vlora.rank_of(own) {
+    list(targets, |target| match vlora.rank_of(target) {
         // A vector has no rank, but the package requires a number.
-        _ if checkpoint.model.is_vector(&own.target) => "1".to_string(),
+        _ if checkpoint.model.is_vector(&target.target) => "1".to_string(),
         rank => rank.to_string(),
     })
 }
 
 /// Alphas of targets as a Python list.
 pub fn alpha_list<'a>(targets: impl Iterator<Item = &'a TargetSpec>, vlora: &VloraSpec) -> String {
-    list(targets, |own| own.alpha.unwrap_or(vlora.alpha).to_string())
+    list(targets, |target| target.alpha.unwrap_or(vlora.alpha).to_string())
 }

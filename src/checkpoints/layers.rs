@@ -452,8 +452,8 @@ mod tests {
                     let rows = got.matrices[i].1[7].to_vec2::<f32>().unwrap();
                     let each = rows.len() / parts.len();
                     for (i, part) in parts.iter().enumerate() {
-                        let own = &file.tensors[&layout.tensor(prefix, 7, part)];
-                        let want = own.to_vec2::<f32>().unwrap();
+                        let tensor = &file.tensors[&layout.tensor(prefix, 7, part)];
+                        let want = tensor.to_vec2::<f32>().unwrap();
                         assert_eq!(rows[i * each..(i + 1) * each], want[..], "{part}");
                     }
                 }

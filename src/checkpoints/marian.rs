@@ -99,7 +99,7 @@ fn theirs(ours: &str) -> String {
         let module = match module {
             IN_PROJ => "self_attn.{q,k,v}_proj",
             last if stack == "encoder" && last == ENCODER_LAST.0 => ENCODER_LAST.1,
-            other => WITHIN.iter().find(|(own, _)| *own == other)?.1,
+            other => WITHIN.iter().find(|(name, _)| *name == other)?.1,
         };
         Some(format!("{PREFIX}{stack}.layers.{layer}.{module}.{parameter}"))
     };
@@ -207,10 +207,10 @@ fn vocabulary(weights: &Path, config: &MarianConfig) -> Result<Vocabulary> {
     }
     let pieces = ["</s>", "<pad>", "<pad>"];
     for ((field, number), piece) in config.special.into_iter().zip(pieces) {
-        let own = vocabulary.number(piece);
-        if own != Some(number) {
+        let found = vocabulary.number(piece);
+        if found != Some(number) {
             return Err(fault(format!("`{piece}` has another number than in {CONFIG}"))
-                .found(own.map_or("none".into(), |own| own.to_string()))
+                .found(found.map_or("none".into(), |found| found.to_string()))
                 .expected(format!("{number}, its {field}"))
                 .into());
         }
@@ -231,8 +231,8 @@ fn positions(file: &TensorFile, name: &str, table: &Tensor, config: &MarianConfi
         let expected = format!("{:?}, by {CONFIG}", [rows, dim]);
         return Err(fault(format!("{:?}", table.dims()), expected).into());
     }
-    let own = sinusoids(rows, dim, true, &Device::Cpu)?;
-    let apart = (table.to_dtype(DType::F32)? - own)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let computed = sinusoids(rows, dim, true, &Device::Cpu)?;
+    let apart = (table.to_dtype(DType::F32)? - computed)?.abs()?.max_all()?.to_scalar::<f32>()?;
     match apart < 2e-3 {
         true => Ok(()),
         false => Err(fault(

@@ -106,7 +106,7 @@ pub fn read(fields: &Fields) -> Result<Box<MarianConfig>> {
             fields.whole(&format!("{side}_ffn_dim"), WIDTHS)?,
         ])
     };
-    let [encoder_layers, own_heads, ffn_dim] = of_stack("encoder")?;
+    let [encoder_layers, encoder_heads, ffn_dim] = of_stack("encoder")?;
     let [decoder_layers, decoder_heads, decoder_ffn_dim] = of_stack("decoder")?;
     let no = |field: &str, found: String, expected: String| {
         Some(Unsupported { field: field.into(), found, expected })
@@ -122,7 +122,7 @@ pub fn read(fields: &Fields) -> Result<Box<MarianConfig>> {
     }
     let decoder_vocabulary = fields.whole_or("decoder_vocab_size", ROWS, vocab_size)?;
     for (field, found, (other, wanted)) in [
-        ("decoder_attention_heads", decoder_heads, ("encoder_attention_heads", own_heads)),
+        ("decoder_attention_heads", decoder_heads, ("encoder_attention_heads", encoder_heads)),
         ("decoder_ffn_dim", decoder_ffn_dim, ("encoder_ffn_dim", ffn_dim)),
         ("decoder_vocab_size", decoder_vocabulary, ("vocab_size", vocab_size)),
     ] {
@@ -137,7 +137,7 @@ pub fn read(fields: &Fields) -> Result<Box<MarianConfig>> {
         d_model,
         encoder_layers,
         decoder_layers,
-        heads: own_heads,
+        heads: encoder_heads,
         ffn_dim,
         activation: activation(fields, "activation_function")?,
         max_position_embeddings: fields.whole_or("max_position_embeddings", ROWS, 1024)?,

@@ -154,10 +154,10 @@ impl Index {
             for tensor in tensors {
                 let fault = |summary| Fault::of_file(path, summary).tensor(tensor);
                 return Err(match self.shard_of.get(tensor) {
-                    Some(own) if own == shard => continue,
-                    Some(own) => fault("a tensor stands in two shards")
-                        .found(format!("in {own} and {shard}"))
-                        .expected(format!("in {own} alone, as the index has it")),
+                    Some(indexed) if indexed == shard => continue,
+                    Some(indexed) => fault("a tensor stands in two shards")
+                        .found(format!("in {indexed} and {shard}"))
+                        .expected(format!("in {indexed} alone, as the index has it")),
                     None => fault("a shard holds a tensor that the index does not name")
                         .found(format!("in {shard}"))
                         .expected("every tensor in weight_map"),
@@ -233,8 +233,8 @@ pub fn read(path: &Path) -> Result<TensorFile> {
         }
     }
     let line = |sha256: &str, name: &str| format!("{sha256}  {name}\n");
-    let own = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut lines = line(&hex(&Sha256::digest(&bytes)), &own);
+    let index_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut lines = line(&hex(&Sha256::digest(&bytes)), &index_name);
     let mut whole = TensorFile { path: path.to_path_buf(), ..TensorFile::default() };
     let (mut held, mut size) = (BTreeMap::new(), 0u64);
     for shard in &shards {

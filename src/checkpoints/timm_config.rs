@@ -252,8 +252,8 @@ pub fn read(fields: &Fields) -> Result<TimmConfig> {
     for of in [arguments.as_ref(), Some(fields), Some(pretrained)].into_iter().flatten() {
         let field = of.full_name("num_classes");
         // The pretrained model's classes do not matter if the file has those of this model.
-        let is_own = !field.starts_with("pretrained_cfg.") || classes.is_empty();
-        if of.get("num_classes").is_some() && is_own {
+        let matters = !field.starts_with("pretrained_cfg.") || classes.is_empty();
+        if of.get("num_classes").is_some() && matters {
             classes.push((field, of.whole("num_classes", 0..=1 << 24)?));
         }
     }
@@ -358,7 +358,7 @@ fn sizes(
     arguments: Option<&Fields>,
     known: Option<(usize, usize)>,
 ) -> Result<(Vec<(String, usize, Size)>, Option<usize>)> {
-    const MOST: usize = 1 << 20;
+    const MAX_SIZE: usize = 1 << 20;
     let mut sizes = Vec::new();
     let mut heads = known.map(|(_, heads)| heads);
     let given = |name: &str| arguments.filter(|of| of.get(name).is_some());
@@ -372,16 +372,16 @@ fn sizes(
         if let Some(of) = given(name) {
             let size = match of_what {
                 // Images and patches have two sides.
-                Size::Image | Size::Patch => of.square(name, 1..=MOST)?,
-                _ => of.whole(name, 1..=MOST)?,
+                Size::Image | Size::Patch => of.square(name, 1..=MAX_SIZE)?,
+                _ => of.whole(name, 1..=MAX_SIZE)?,
             };
             sizes.push((of.full_name(name), size, of_what));
         }
     }
     if let Some(of) = given("num_heads") {
-        heads = Some(of.whole("num_heads", 1..=MOST)?);
+        heads = Some(of.whole("num_heads", 1..=MAX_SIZE)?);
     }
-    let width = given("embed_dim").map(|of| of.whole("embed_dim", 1..=MOST)).transpose()?;
+    let width = given("embed_dim").map(|of| of.whole("embed_dim", 1..=MAX_SIZE)).transpose()?;
     let width = width.or(known.map(|(width, _)| width));
     if let (None, Some(width)) = (given("embed_dim"), width) {
         sizes.push(("architecture".into(), width, Size::Width));
@@ -392,7 +392,11 @@ fn sizes(
         sizes.push((of.full_name("mlp_ratio"), (width as f64 * ratio) as usize, Size::Hidden));
     }
     if fields.get("num_features").is_some() {
-        sizes.push(("num_features".into(), fields.whole("num_features", 1..=MOST)?, Size::Width));
+        sizes.push((
+            "num_features".into(),
+            fields.whole("num_features", 1..=MAX_SIZE)?,
+            Size::Width,
+        ));
     }
     if let Some(value) = pretrained.get("input_size") {
         let name = pretrained.full_name("input_size");

@@ -151,17 +151,17 @@ fn arms(
 
 fn amount(args: &BenchArgs) -> Result<Amount> {
     // Nobody would wait for more.
-    const MOST: usize = 1_000_000;
+    const MAX_AMOUNT: usize = 1_000_000;
     for (option, found, least, of) in [
         ("--steps", args.steps, 1, "steps"),
         ("--warmup", args.warmup, 0, "steps"),
         ("--rounds", args.rounds, 1, "rounds"),
     ] {
-        if !(least..=MOST).contains(&found) {
+        if !(least..=MAX_AMOUNT).contains(&found) {
             return Err(Fault::new(format!("not a number of {of} to measure"))
                 .source(option)
                 .found(found)
-                .expected(format!("a whole number from {least} to {}", count(MOST as u64)))
+                .expected(format!("a whole number from {least} to {}", count(MAX_AMOUNT as u64)))
                 .into());
         }
     }

@@ -25,7 +25,7 @@ pub struct CompareArgs {
 }
 
 /// The most examples and classes that are listed in the text.
-const MOST: usize = 20;
+const MAX_LISTED: usize = 20;
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
     let (experiment, first) = place(&args.first)?;
@@ -68,7 +68,10 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
             let (first, second) = (&examples.first_only, &examples.second_only);
             let names = |all: &[usize]| {
                 let all: Vec<String> = all.iter().map(usize::to_string).collect();
-                if all.is_empty() { String::new() } else { format!(": {}", listed(&all, MOST)) }
+                match all.is_empty() {
+                    true => String::new(),
+                    false => format!(": {}", listed(&all, MAX_LISTED)),
+                }
             };
             format!(
                 "Of the test examples both have {} right, and neither {}.\n\
@@ -85,7 +88,7 @@ pub fn compare(args: &CompareArgs) -> Result<()> {
             )
         }
     };
-    if let Some((classes, more)) = comparison.classes(MOST) {
+    if let Some((classes, more)) = comparison.classes(MAX_LISTED) {
         text += &format!(
             "\nThe share of each class's test examples that they have right, the largest difference \
              first:\n\n{}",

@@ -8,7 +8,7 @@ use crate::data::contents::{Contents, Label, Split};
 use crate::report::count;
 
 /// Lists of classes and sizes are cut at this length.
-const MOST: usize = 20;
+const MAX_LINES: usize = 20;
 
 /// The images' sizes and colours, a line a split and kind.
 pub fn images(contents: &Contents) -> String {
@@ -17,15 +17,15 @@ pub fn images(contents: &Contents) -> String {
     for split in &contents.splits {
         let mut kinds: Vec<_> = split.images(column).into_iter().flatten().collect();
         kinds.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        for (header, n) in kinds.iter().take(MOST) {
+        for (header, n) in kinds.iter().take(MAX_LINES) {
             let what = match header {
                 Some(header) => header.to_string(),
                 None => "no PNG, JPEG or WebP image".to_string(),
             };
             let _ = writeln!(text, "  {}: {} of {what}", clean(&split.name), count(**n as u64));
         }
-        if let Some(more) = kinds.len().checked_sub(MOST).filter(|more| *more > 0) {
-            let rest = kinds[MOST..].iter().map(|(_, n)| **n as u64).sum();
+        if let Some(more) = kinds.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+            let rest = kinds[MAX_LINES..].iter().map(|(_, n)| **n as u64).sum();
             let _ = writeln!(
                 text,
                 "  {}: {} of {more} more sizes or colours",
@@ -48,7 +48,7 @@ pub fn classes(contents: &Contents) -> String {
     if names.len() < 2 && all.len() * 2 > rows {
         return String::new();
     }
-    let shown: Vec<&Label> = all.iter().take(MOST).collect();
+    let shown: Vec<&Label> = all.iter().take(MAX_LINES).collect();
     let mut lines = vec![vec![format!("classes of `{}`", clean(column))]];
     lines[0].extend(contents.splits.iter().map(|split| clean(&split.name)));
     for label in &shown {

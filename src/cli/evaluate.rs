@@ -113,8 +113,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         args.hub.checkpoint(&args.spec, &args.checkpoint, |path| read_checkpoint(path, &hints))?;
     check_options(&args.checkpoint, &loaded.checkpoint, args.heads, args.alpha)?;
     let name = args.checkpoint.display().to_string();
-    let own = run.as_ref().map(|run| &run.spec.spec);
-    let variant = chosen_variant(&loaded, &variants, own, args.arm.is_some())
+    let run_spec = run.as_ref().map(|run| &run.spec.spec);
+    let variant = chosen_variant(&loaded, &variants, run_spec, args.arm.is_some())
         .map_err(|e| e.map_fault(|fault| fault.under(name)))?;
     tell_overrides_without_effect(args, variant, device_kind(&device));
     let split = Split::from(args.split);

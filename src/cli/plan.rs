@@ -49,7 +49,7 @@ pub struct PlanArgs {
 /// The most runs, or rows of arms, that are listed without `--details`.
 const FEW: usize = 24;
 /// The most arms, or values of a swept field, that are named in one line.
-const MOST_NAMES: usize = 12;
+const MAX_NAMES: usize = 12;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let device = args.device.planned()?;
@@ -148,7 +148,7 @@ fn differences(plan: &Plan, folder: &ExperimentFolder) -> Vec<Vec<f64>> {
     });
     let differences = |(v, baseline): (&PlannedVariant, &PlannedVariant)| {
         let pairs = metrics(v).into_iter().zip(metrics(baseline));
-        pairs.filter_map(|(own, other)| Some(own? - other?)).collect()
+        pairs.filter_map(|(value, baseline_value)| Some(value? - baseline_value?)).collect()
     };
     compared.map(differences).collect()
 }
@@ -166,10 +166,10 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
     };
     line(
         "arms",
-        format!("{}{points}; {}", listed(&arms, MOST_NAMES), several(e.seeds.len(), "seed")),
+        format!("{}{points}; {}", listed(&arms, MAX_NAMES), several(e.seeds.len(), "seed")),
     );
     for (field, values) in swept(plan) {
-        line("sweep", format!("{field}: {}", listed(&values, MOST_NAMES)));
+        line("sweep", format!("{field}: {}", listed(&values, MAX_NAMES)));
     }
     if !e.tuned.is_empty() {
         // What others start from may have one trial, all else has as many.
@@ -179,7 +179,7 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
             "tune",
             format!(
                 "{}: {} an arm, chosen on validation",
-                listed(&e.tuned, MOST_NAMES),
+                listed(&e.tuned, MAX_NAMES),
                 several(trials.into_values().max().unwrap_or_default(), "trial")
             ),
         );
@@ -206,7 +206,7 @@ fn summary(plan: &Plan, device: DeviceKind, estimates: &[Option<Estimate>]) -> S
         .map(|run| run.id.as_str())
         .collect();
     if !damaged.is_empty() {
-        let ids = listed(&damaged, MOST_NAMES);
+        let ids = listed(&damaged, MAX_NAMES);
         line(
             "damaged",
             format!(
@@ -413,13 +413,13 @@ fn runs(plan: &Plan, device: DeviceKind) -> Table {
 
 /// Cuts the notes of a plan with many arms.
 fn first_lines(notes: &str, all: bool) -> String {
-    const MOST: usize = 8;
+    const MAX_LINES: usize = 8;
     let lines: Vec<&str> = notes.lines().collect();
-    if all || lines.len() <= MOST {
+    if all || lines.len() <= MAX_LINES {
         return notes.to_string();
     }
-    let first: String = lines[..MOST].iter().map(|line| format!("{line}\n")).collect();
-    format!("{first}· … {} more\n", count((lines.len() - MOST) as u64))
+    let first: String = lines[..MAX_LINES].iter().map(|line| format!("{line}\n")).collect();
+    format!("{first}· … {} more\n", count((lines.len() - MAX_LINES) as u64))
 }
 
 /// An empty line, then one line per arm with start weights. Empty if there are none.

@@ -17,8 +17,8 @@ use crate::spec::nearest;
 use crate::tasks::evidence;
 
 /// The most experiments, and the most runs, that are named in one line.
-const MOST_NAMES: usize = 20;
-const MOST_RUNS: usize = 3;
+const MAX_NAMES: usize = 20;
+const MAX_RUNS: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -138,8 +138,8 @@ pub fn write_and_show(
 pub fn damage(summary: &Summary) -> Option<String> {
     let reasons: Vec<&str> = summary.damaged().map(|run| run.reason.as_str()).collect();
     let n = reasons.len();
-    let more = n.saturating_sub(MOST_RUNS);
-    let shown = reasons.into_iter().take(MOST_RUNS).collect::<Vec<_>>().join("\n");
+    let more = n.saturating_sub(MAX_RUNS);
+    let shown = reasons.into_iter().take(MAX_RUNS).collect::<Vec<_>>().join("\n");
     let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
     (n > 0).then(|| {
         let are = if n == 1 { "is" } else { "are" };
@@ -165,7 +165,7 @@ fn missing_weights(summary: &Summary, folder: &ExperimentFolder) -> Option<Strin
             count(missing.len() as u64),
             several(all, "finished run"),
             RunFolder::MODEL,
-            listed(&missing, MOST_RUNS),
+            listed(&missing, MAX_RUNS),
         )
     })
 }
@@ -183,7 +183,7 @@ fn no_results(folder: &Path) -> Error {
         return Error::from(
             Fault::new("this folder has the results of several experiments")
                 .source(shown)
-                .found(listed(&inside, MOST_NAMES))
+                .found(listed(&inside, MAX_NAMES))
                 .expected("the folder of one experiment")
                 .help(format!(
                     "vlora report {}",
@@ -233,7 +233,7 @@ fn suggestion(folder: &Path) -> Option<String> {
     Some(format!(
         "{} has {}",
         clean(&place.display().to_string()),
-        listed(&experiments(place), MOST_NAMES)
+        listed(&experiments(place), MAX_NAMES)
     ))
 }
 

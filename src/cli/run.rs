@@ -184,7 +184,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         args.log_every(),
     );
     // On a GPU, a device that is opened anew has a stream of its own.
-    let own = |worker: usize| match worker < devices.len() {
+    let device_of = |worker: usize| match worker < devices.len() {
         true => Ok(devices[worker].clone()),
         false => args.devices.another(worker),
     };
@@ -198,7 +198,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         waits: args.wait,
         requires_progress: args.require_progress,
         devices: devices.len(),
-        ..Workers::new(args.jobs, &own)
+        ..Workers::new(args.jobs, &device_of)
     };
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();
@@ -316,13 +316,13 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 
 fn check_jobs(jobs: usize) -> Result<()> {
     // Each run has its own model and prefetcher thread.
-    const MOST: usize = 256;
-    match (1..=MOST).contains(&jobs) {
+    const MAX_JOBS: usize = 256;
+    match (1..=MAX_JOBS).contains(&jobs) {
         true => Ok(()),
         false => Err(Fault::new("not a number of runs at once")
             .within("--jobs")
             .found(jobs)
-            .expected(format!("a whole number from 1 to {MOST}"))
+            .expected(format!("a whole number from 1 to {MAX_JOBS}"))
             .into()),
     }
 }

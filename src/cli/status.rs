@@ -45,7 +45,7 @@ struct Run {
 }
 
 /// The most runs that are not running in a text table.
-const MOST: usize = 20;
+const MAX_OTHERS: usize = 20;
 
 pub fn status(args: &StatusArgs) -> Result<()> {
     loop {
@@ -143,8 +143,8 @@ fn text(runs: &[Run]) -> String {
     };
     let (running, others): (Vec<&Run>, Vec<&Run>) =
         runs.iter().filter(|run| !is_quiet(run)).partition(|run| run.state == RunState::Running);
-    let hidden = others.len().saturating_sub(MOST);
-    let shown: Vec<&Run> = running.into_iter().chain(others.into_iter().take(MOST)).collect();
+    let hidden = others.len().saturating_sub(MAX_OTHERS);
+    let shown: Vec<&Run> = running.into_iter().chain(others.into_iter().take(MAX_OTHERS)).collect();
     if !shown.is_empty() {
         text += "\n";
         text += &table(&shown).render(crate::report::Format::Table);

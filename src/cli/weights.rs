@@ -89,13 +89,13 @@ impl CheckpointArgs {
         check_options(&self.path, &loaded.checkpoint, self.heads, self.alpha)?;
         let model = &loaded.checkpoint.model;
         for (target, given) in target_alphas {
-            let own = loaded.checkpoint.vlora.as_ref().and_then(|v| {
-                let own = v.targets.iter().find(|own| own.target == target)?;
-                Some(own.alpha.unwrap_or(v.alpha)).filter(|_| !model.is_vector(&target))
+            let alpha = loaded.checkpoint.vlora.as_ref().and_then(|v| {
+                let target_spec = v.targets.iter().find(|spec| spec.target == target)?;
+                Some(target_spec.alpha.unwrap_or(v.alpha)).filter(|_| !model.is_vector(&target))
             });
-            if own != Some(given) {
+            if alpha != Some(given) {
                 let held =
-                    own.map_or("no such increments".into(), |alpha| format!("alpha {alpha}"));
+                    alpha.map_or("no such increments".into(), |alpha| format!("alpha {alpha}"));
                 let given = format!("--target-alpha {target}={given}");
                 return Err(contradicts(&self.path, given, held));
             }
@@ -196,18 +196,18 @@ fn numbers(weights: &[usize]) -> String {
 /// Targets with their ranks, grouped by rank.
 fn increments(vlora: &VloraSpec, model: &ModelSpec) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
-    for own in &vlora.targets {
-        let mut rank = match vlora.rank_of(own) {
-            _ if model.is_vector(&own.target) => "vectors".to_string(),
+    for target_spec in &vlora.targets {
+        let mut rank = match vlora.rank_of(target_spec) {
+            _ if model.is_vector(&target_spec.target) => "vectors".to_string(),
             Rank::Full => "full".into(),
             Rank::Of(rank) => format!("rank {rank}"),
         };
-        if let Some(alpha) = own.alpha {
+        if let Some(alpha) = target_spec.alpha {
             rank += &format!(", alpha {alpha}");
         }
         match groups.iter_mut().find(|(r, _)| *r == rank) {
-            Some((_, targets)) => targets.push(own.target.name()),
-            None => groups.push((rank, vec![own.target.name()])),
+            Some((_, targets)) => targets.push(target_spec.target.name()),
+            None => groups.push((rank, vec![target_spec.target.name()])),
         }
     }
     let groups = groups.iter().map(|(rank, targets)| format!("{}: {rank}", targets.join(", ")));

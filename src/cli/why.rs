@@ -20,7 +20,7 @@ pub struct WhyArgs {
 }
 
 /// The most other variants that are compared.
-const MOST: usize = 8;
+const MAX_VARIANTS: usize = 8;
 
 pub fn why(args: &WhyArgs) -> Result<()> {
     let (experiment, id) = place(&args.run)?;
@@ -28,8 +28,8 @@ pub fn why(args: &WhyArgs) -> Result<()> {
     let SpecRecord { spec, seed, .. } = run.read_json(RunFolder::SPEC)?;
     let fields = identifying_fields(&spec);
     let record = experiment.read_record()?;
-    let own = record.variants.iter().find(|variant| variant.runs.contains(&id));
-    let arm = match own {
+    let variant = record.variants.iter().find(|variant| variant.runs.contains(&id));
+    let arm = match variant {
         Some(variant) => format!("{} seed {seed}", clean(&variant.label)),
         None => format!("seed {seed}"),
     };
@@ -69,12 +69,12 @@ pub fn why(args: &WhyArgs) -> Result<()> {
     let mut others: Vec<_> = others
         .map(|v| {
             let [ours, theirs] = comparable_fields([&spec, &v.spec]);
-            let ours = with_start(ours, own.and_then(|variant| variant.start.as_ref()));
+            let ours = with_start(ours, variant.and_then(|variant| variant.start.as_ref()));
             (differences(&ours, &with_start(theirs, v.start.as_ref())), v)
         })
         .collect();
     others.sort_by_key(|(differences, _)| differences.len());
-    if own.is_none() {
+    if variant.is_none() {
         text += "\nThe experiment no longer compares it: its spec, its seeds or its data have changed.\n";
         if !record.seeds.contains(&seed) {
             text += &format!("  seed: {seed} is not among its seeds\n");
@@ -83,7 +83,7 @@ pub fn why(args: &WhyArgs) -> Result<()> {
     if !others.is_empty() {
         text += "\nThe experiment's other arms, nearest first, differ in\n";
     }
-    for (differences, variant) in others.iter().take(MOST) {
+    for (differences, variant) in others.iter().take(MAX_VARIANTS) {
         text += &format!("\n  {}\n", clean(&variant.label));
         if differences.is_empty() {
             text += "    nothing of the spec: its data, or what it starts from\n";
@@ -92,8 +92,8 @@ pub fn why(args: &WhyArgs) -> Result<()> {
             text += &format!("    {}\n", clean(line));
         }
     }
-    if others.len() > MOST {
-        text += &format!("\n  … {} more\n", several(others.len() - MOST, "arm"));
+    if others.len() > MAX_VARIANTS {
+        text += &format!("\n  … {} more\n", several(others.len() - MAX_VARIANTS, "arm"));
     }
     print(&text)
 }

@@ -22,10 +22,10 @@ pub fn pairs<'f>(files: &[&'f str], languages: &Languages) -> (Vec<Split>, Vec<&
     let mut splits: Vec<Split> = Vec::new();
     let mut paired = Vec::new();
     for one in files {
-        let Some(own) = stem(one, first).filter(|own| !own.is_empty()) else { continue };
-        let others = files.iter().filter(|other| stem(other, second) == Some(own));
+        let Some(prefix) = stem(one, first).filter(|prefix| !prefix.is_empty()) else { continue };
+        let others = files.iter().filter(|other| stem(other, second) == Some(prefix));
         for other in others {
-            let name = own.rsplit('/').next().unwrap_or(own).to_string();
+            let name = prefix.rsplit('/').next().unwrap_or(prefix).to_string();
             let twice = splits.iter().any(|split| split.name == name);
             let fault = twice.then(|| {
                 format!(

@@ -16,7 +16,7 @@ use crate::spec::yaml_to_json;
 pub const CARD: &str = "README.md";
 
 /// Bytes of front matter at most. Real ones are far shorter.
-const MOST_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 /// The content of a card.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,9 +62,9 @@ impl Card {
         let text = text.to_string();
         match front_matter(&text) {
             None => Ok(Card { name: file.name.clone(), text, ..Card::default() }),
-            Some(yaml) if yaml.len() > MOST_BYTES => Err(fail(format!(
+            Some(yaml) if yaml.len() > MAX_BYTES => Err(fail(format!(
                 "the dataset card is too long\n  found:    {} bytes of front matter\n  expected: \
-                 at most {MOST_BYTES}",
+                 at most {MAX_BYTES}",
                 yaml.len()
             ))),
             Some(yaml) => {

@@ -67,9 +67,9 @@ pub fn without_files(config: &CardConfig, rows: &[&str], folder: &str) -> Option
             config.name
         ));
     }
-    let own = format!("{}/", config.name);
+    let prefix = format!("{}/", config.name);
     let (inside, outside): (Vec<&str>, Vec<&str>) =
-        rows.iter().partition(|path| path.starts_with(&own));
+        rows.iter().partition(|path| path.starts_with(&prefix));
     if config.folder.is_some() || inside.is_empty() || outside.is_empty() {
         return None;
     }

@@ -191,15 +191,15 @@ mod tests {
 
     #[test]
     fn examples_of_later_splits_are_removed() {
-        let own = |digests| Rows { digests, rows: None };
+        let whole = |digests| Rows { digests, rows: None };
         let (train, validation, test) = ([1, 1, 2, 3, 4, 7, 7], [3, 5, 8], [1, 5, 6, 6]);
-        let kept = remove(&[own(&train), own(&validation), own(&test)]);
+        let kept = remove(&[whole(&train), whole(&validation), whole(&test)]);
         // Two equal examples in one split are no leak.
         assert_eq!(kept, [Some((vec![2, 4, 5, 6], 3)), Some((vec![0, 2], 1)), None]);
         let part = |rows| Rows { digests: &train, rows: Some(rows) };
         let kept = remove(&[part(&[0, 2, 3, 5]), part(&[6]), part(&[1, 4])]);
         assert_eq!(kept, [Some((vec![2, 3], 2)), None, None]);
-        assert_eq!(remove(&[own(&[1]), part(&[]), own(&[2])]), [None, None, None]);
+        assert_eq!(remove(&[whole(&[1]), part(&[]), whole(&[2])]), [None, None, None]);
     }
 
     fn split(name: &str, digests: &[u128], origins: Origins) -> (SplitDigests, Origins) {

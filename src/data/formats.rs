@@ -235,8 +235,8 @@ pub fn is_apple_double(path: &str, exists: impl Fn(&str) -> bool) -> bool {
 
 /// The content of a file by its own name, without its folders.
 pub fn named(path: &str) -> Holds {
-    let own = path.rsplit('/').next().unwrap_or(path);
-    let name = own.to_ascii_lowercase();
+    let file_name = path.rsplit('/').next().unwrap_or(path);
+    let name = file_name.to_ascii_lowercase();
     let titled = TITLES.iter().any(|title| {
         name.strip_prefix(title)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_']))
@@ -244,7 +244,7 @@ pub fn named(path: &str) -> Holds {
     if ABOUT.contains(&&name[..]) {
         return Holds::Nothing;
     }
-    if let Some(format) = format(own)
+    if let Some(format) = format(file_name)
         && !(titled && format == Format::PlainText)
     {
         return Holds::Rows(format);

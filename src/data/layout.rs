@@ -267,9 +267,10 @@ impl Layout {
     }
 
     fn find(&self, split: &str) -> Option<&Split> {
-        let same = |own: &&Split| own.name == split;
-        let means =
-            |own: &&Split| canonical(split).is_some() && canonical(&own.name) == canonical(split);
+        let same = |found: &&Split| found.name == split;
+        let means = |found: &&Split| {
+            canonical(split).is_some() && canonical(&found.name) == canonical(split)
+        };
         let splits = &self.found.splits;
         splits.iter().find(same).or_else(|| splits.iter().find(means))
     }
@@ -323,13 +324,13 @@ impl Layout {
             ));
         }
         // A class may be called `train`, as in train/train/1.png.
-        let own = |(split, path): &(&Split, &String)| {
+        let in_split_folder = |(split, path): &(&Split, &String)| {
             let mut folders = path.rsplit('/').skip(1);
             let last = folders.next().unwrap_or_default();
             let of_split = |folder: &str| names_split(folder) || folder == split.name;
             of_split(last) && !folders.any(of_split) && self.found.by == "the names of folders"
         };
-        if images().all(|image| own(&image)) {
+        if images().all(|image| in_split_folder(&image)) {
             return Some(format!(
                 "an image of the split `{}` lies in no folder of its class\n  found:    {first}\n  \
                  {expected}{}",

@@ -2,7 +2,7 @@
 
 /// Columns at most. Each one has a name, a type and a builder, even if it takes few bytes in the
 /// file.
-const MOST_COLUMNS: usize = 10_000;
+const MAX_COLUMNS: usize = 10_000;
 /// Values per byte of a file at most. A row of 100 bytes may have 1,600 columns, most of them
 /// empty.
 const CELLS_PER_BYTE: usize = 16;
@@ -12,9 +12,9 @@ const ALWAYS_CELLS: usize = 1_000_000;
 /// Errors if a table has too many values for a stored file of `bytes`. Such a file was made to fill
 /// the memory, for example by a new key in every line or by pages that repeat one value.
 pub fn check_cells(columns: usize, rows: usize, bytes: usize) -> Result<(), String> {
-    if columns > MOST_COLUMNS {
+    if columns > MAX_COLUMNS {
         return Err(format!(
-            "there are too many columns\n  found:    {columns}\n  expected: at most {MOST_COLUMNS}"
+            "there are too many columns\n  found:    {columns}\n  expected: at most {MAX_COLUMNS}"
         ));
     }
     let most = bytes.saturating_mul(CELLS_PER_BYTE).saturating_add(ALWAYS_CELLS);

@@ -134,8 +134,8 @@ impl<E> Loaded<E> {
     /// The split whose files hold the examples of a role, and the rows that are these examples;
     /// None means all rows. Without validation its rows are empty.
     pub fn of(&self, role: Role) -> (&LoadedSplit<E>, Option<&[u32]>) {
-        let own = self.others.iter().find(|split| split.role == role);
-        (own.unwrap_or(&self.train), self.rows[role as usize].as_deref())
+        let split = self.others.iter().find(|split| split.role == role);
+        (split.unwrap_or(&self.train), self.rows[role as usize].as_deref())
     }
 
     /// Leaves out of training and validation what a later split has. Errors if nothing is left.

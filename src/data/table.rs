@@ -121,21 +121,21 @@ impl Table {
             return Err(differs(found, expected));
         }
         for column in more.columns {
-            let own = self.columns.iter_mut().find(|own| own.name == column.name);
-            let Some(own) = own else { return Err(differs(found, expected)) };
-            let names = class_names::difference(&column.class_names, &own.class_names);
+            let existing = self.columns.iter_mut().find(|existing| existing.name == column.name);
+            let Some(existing) = existing else { return Err(differs(found, expected)) };
+            let names = class_names::difference(&column.class_names, &existing.class_names);
             if let Some(difference) = names {
                 let column = format!("column `{}`", column.name);
                 return Err(difference.source(&file).within(column).into());
             }
-            let differ = own.is_whole() != column.is_whole();
-            let values = std::mem::replace(&mut own.values, Values::Text(Vec::new()));
-            own.values = values
+            let differ = existing.is_whole() != column.is_whole();
+            let values = std::mem::replace(&mut existing.values, Values::Text(Vec::new()));
+            existing.values = values
                 .join(column.values)
                 .ok_or_else(|| differs(found.clone(), expected.clone()))?;
-            own.named |= column.named;
-            let text = matches!(own.values, Values::Text(_));
-            own.mixed |= column.mixed || (differ && text);
+            existing.named |= column.named;
+            let text = matches!(existing.values, Values::Text(_));
+            existing.mixed |= column.mixed || (differ && text);
         }
         let moved = |source: Source| Source { first: source.first + self.rows, ..source };
         self.sources.extend(more.sources.into_iter().map(moved));

@@ -160,11 +160,11 @@ impl Client {
         attempt: u32,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let own = self.settings().back_off * 2u32.saturating_pow(attempt - 1);
+        let back_off = self.settings().back_off * 2u32.saturating_pow(attempt - 1);
         // Random, so that programs that lost the server together do not retry together.
         let random = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
-        let own = own.mul_f64(0.75 + random / 2.0);
-        let wait = wait.map_or(own, |asked| asked.max(own));
+        let back_off = back_off.mul_f64(0.75 + random / 2.0);
+        let wait = wait.map_or(back_off, |asked| asked.max(back_off));
         if attempt >= ATTEMPTS || wait > LONGEST_WAIT {
             let why = match wait > LONGEST_WAIT {
                 true => format!("given up, since the server asks to wait {} s", wait.as_secs()),

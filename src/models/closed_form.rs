@@ -30,16 +30,16 @@ fn add_layer(all: &mut Layers, run: &RunSpec, layer: usize, rows: usize, needed:
     for weight in run.model.weights() {
         let (output, input) = weight.sides();
         let (full, thin) = ((output * input) as u64, (output + input) as u64);
-        let own = increment(run, layer, &weight);
+        let increment_kind = increment(run, layer, &weight);
         if weight.is_vector() {
-            let values = if own == Some(Increment::Shared) { 0 } else { output as u64 };
+            let values = if increment_kind == Some(Increment::Shared) { 0 } else { output as u64 };
             match weight.target.name().starts_with("norm") {
                 true => all.norms += values,
                 false => all.biases += values,
             }
             continue;
         }
-        all.matrices += match own {
+        all.matrices += match increment_kind {
             None | Some(Increment::Full) => full,
             Some(Increment::LowRank { rank, .. }) => rank as u64 * thin,
             Some(Increment::Shared | Increment::Vector) => 0,

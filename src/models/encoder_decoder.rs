@@ -308,7 +308,9 @@ impl Cache {
     ///
     /// If there is no such translation.
     pub fn select(&mut self, translations: &[u32], device: &Device) -> Result<()> {
-        if let Some(other) = translations.iter().find(|own| **own as usize >= self.translations) {
+        if let Some(other) =
+            translations.iter().find(|number| **number as usize >= self.translations)
+        {
             bail!("there are {} translations, and none has the number {other}", self.translations);
         }
         self.translations = translations.len();

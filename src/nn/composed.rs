@@ -325,8 +325,8 @@ mod tests {
         let masked = self_attention(&qkv, 1, 4, &mask, None).unwrap().to_vec3::<f64>().unwrap();
         for (sequence, query, seen) in [(0, 0, 1), (0, 3, 4), (1, 1, 2), (1, 3, 2)] {
             // Only the tokens that are seen, with the query's q at the first position.
-            let own = qkv.narrow(0, sequence, 1).unwrap();
-            let (q, kv) = (own.narrow(1, query, 1).unwrap(), own.narrow(1, 0, seen).unwrap());
+            let tokens = qkv.narrow(0, sequence, 1).unwrap();
+            let (q, kv) = (tokens.narrow(1, query, 1).unwrap(), tokens.narrow(1, 0, seen).unwrap());
             let q = q.narrow(2, 0, 2).unwrap().broadcast_as((1, seen, 2)).unwrap();
             let alone = Tensor::cat(&[&q, &kv.narrow(2, 2, 4).unwrap()], 2).unwrap();
             let want = self_attention(&alone, 1, 1, &Mask::default(), None).unwrap();

@@ -12,7 +12,7 @@ pub struct ArmStatements<'a> {
 }
 
 /// Most labels in one note.
-const MOST: usize = 4;
+const MAX_LABELS: usize = 4;
 
 /// First what all arms have in common, then what differs, with the arms that it is true of. `title`
 /// begins each note.
@@ -69,14 +69,14 @@ fn said(questions: &[usize], answer: impl Fn(usize) -> String) -> String {
 fn names(arms: &[ArmStatements], members: &[usize]) -> String {
     let has = |i: usize, entry: &(String, String)| arms[i].variant.point.contains(entry);
     let mut entries = members.first().into_iter().flat_map(|i| &arms[*i].variant.point);
-    let own = entries.find(|entry| {
+    let entry = entries.find(|entry| {
         (0..arms.len()).all(|i| members.contains(&i) == has(i, entry)) && members.len() > 1
     });
-    if let Some((field, value)) = own {
+    if let Some((field, value)) = entry {
         return format!("arms with {}", code(&format!("{field}: {value}")));
     }
-    let labels = members.iter().take(MOST).map(|i| code(&arms[*i].variant.label));
-    let more = members.len().saturating_sub(MOST);
+    let labels = members.iter().take(MAX_LABELS).map(|i| code(&arms[*i].variant.label));
+    let more = members.len().saturating_sub(MAX_LABELS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     labels.collect::<Vec<_>>().join(", ") + &more
 }

@@ -212,7 +212,7 @@ impl Summary {
                 smallest_text((n as f64 * smallest).min(1.0))
             ),
         };
-        let own = match comparisons.iter().any(|(_, c)| c.is_primary) {
+        let primary = match comparisons.iter().any(|(_, c)| c.is_primary) {
             true => " (the primary contrast: by its own p-value)",
             false => "",
         };
@@ -224,8 +224,8 @@ impl Summary {
                 seeds_needed(family)
             ),
             true => format!(
-                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE} after adjustment{own}, once all planned \
-                 seeds have finished."
+                "{floor}{adjusted}. Bold: at most {SIGNIFICANCE} after adjustment{primary}, once \
+                 all planned seeds have finished."
             ),
         })
     }

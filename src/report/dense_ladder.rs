@@ -45,10 +45,10 @@ impl Summary {
         if baseline.variant.spec.method != Method::Dense {
             return Vec::new();
         }
-        let own = self.untuned(&baseline.variant.spec);
+        let baseline_fields = self.untuned(&baseline.variant.spec);
         let mut groups: Vec<(BTreeSet<String>, Vec<&ArmSummary>)> = Vec::new();
         for arm in self.compared_with(baseline).filter(|arm| !arm.runs.is_empty()) {
-            let fields = differing(&own, &self.untuned(&arm.variant.spec));
+            let fields = differing(&baseline_fields, &self.untuned(&arm.variant.spec));
             if fields.is_empty() || !fields.iter().all(|field| SIZES.contains(&field.as_str())) {
                 continue;
             }
@@ -128,8 +128,8 @@ impl Summary {
             vlora.alpha = 1.0;
             vlora.init = Default::default();
             vlora.increment_on = Default::default();
-            for own in &mut vlora.targets {
-                (own.rank, own.alpha) = (None, None);
+            for target_spec in &mut vlora.targets {
+                (target_spec.rank, target_spec.alpha) = (None, None);
             }
         }
         self.untuned(&spec)

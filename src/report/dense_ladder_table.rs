@@ -37,7 +37,7 @@ impl Summary {
             let full = |value: Option<f64>| {
                 value.map_or_else(Cell::none, |v| Cell::number(v, v.to_string()))
             };
-            let (own, interval) = (placed.arm.variant.parameters, placed.interval);
+            let (parameters, interval) = (placed.arm.variant.parameters, placed.interval);
             let [low, high] = ladder.bounds(interval);
             let (size, beyond, text) = ladder.shown(placed.place);
             let rate = placed.rate.map(|rate| rate.value);
@@ -49,7 +49,7 @@ impl Summary {
                 Cell::text(&placed.arm.variant.label),
                 Cell::text(ladder.fields.join(", ")),
                 Cell::text(&ladder.baseline.variant.label),
-                Cell::number(own, count(own)),
+                Cell::number(parameters, count(parameters)),
                 match size {
                     Some(size) => Cell::number(size, text),
                     None => Cell::shown(text),
@@ -64,7 +64,7 @@ impl Summary {
                     Cell::shown(format!("{} to {}", text(low, below), text(high, above)))
                 }),
                 size.map_or_else(Cell::none, |size| {
-                    let ratio = size / own as f64;
+                    let ratio = size / parameters as f64;
                     Cell::number(ratio, format!("{ratio:.2}"))
                 }),
                 rate.map_or_else(Cell::none, |rate| Cell::number(rate, decimal(rate))),

@@ -44,9 +44,10 @@ impl Summary {
         notes.extend(of_arms("Start: ", &|arm| {
             let start = arm.runs.iter().find_map(|run| run.start.as_ref());
             let started = start.map(StartRecord::started);
-            let own = start_statements(self.evidence_of(arm), &arm.variant, started.as_ref());
+            let statements =
+                start_statements(self.evidence_of(arm), &arm.variant, started.as_ref());
             // Of an arm that starts from the seed nothing is said, so that the others are named.
-            own.or_else(|| starts.then(|| vec![String::new(); 2]))
+            statements.or_else(|| starts.then(|| vec![String::new(); 2]))
         }));
         for arm in &self.arms {
             let starts = arm.runs.iter().filter_map(|run| run.start.as_ref());

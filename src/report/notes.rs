@@ -125,20 +125,20 @@ fn also_shared(v: &VloraSpec) -> String {
 
 /// Whether any increment is a low-rank product.
 fn has_factors(v: &VloraSpec, model: &ModelSpec) -> bool {
-    v.targets.iter().any(|own| {
-        let rank = v.rank_of(own);
-        !model.is_vector(&own.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
+    v.targets.iter().any(|target_spec| {
+        let rank = v.rank_of(target_spec);
+        !model.is_vector(&target_spec.target) && !matches!(rank, Rank::Of(0) | Rank::Full)
     })
 }
 
 fn targets(v: &VloraSpec) -> String {
-    let names = v.targets.iter().map(|own| {
-        let rank = own.rank.map(|rank| format!("rank {rank}"));
-        let alpha = own.alpha.map(|alpha| format!("alpha {alpha}"));
-        let own_values: Vec<String> = rank.into_iter().chain(alpha).collect();
-        match own_values.is_empty() {
-            true => own.target.name().to_string(),
-            false => format!("{} ({})", own.target.name(), own_values.join(", ")),
+    let names = v.targets.iter().map(|target_spec| {
+        let rank = target_spec.rank.map(|rank| format!("rank {rank}"));
+        let alpha = target_spec.alpha.map(|alpha| format!("alpha {alpha}"));
+        let values: Vec<String> = rank.into_iter().chain(alpha).collect();
+        match values.is_empty() {
+            true => target_spec.target.name().to_string(),
+            false => format!("{} ({})", target_spec.target.name(), values.join(", ")),
         }
     });
     names.collect::<Vec<_>>().join(", ")

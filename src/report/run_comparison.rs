@@ -30,7 +30,7 @@ pub struct RunComparison {
 }
 
 /// Most epochs that are shown.
-const MOST_EPOCHS: usize = 20;
+const MAX_EPOCHS: usize = 20;
 
 /// How the share of a class's examples that are right is printed.
 const SHARE_RIGHT: Metric = Metric {
@@ -160,7 +160,7 @@ impl RunComparison {
     /// left out, evenly, but never the last.
     pub fn curves(&self) -> Table {
         let epochs = self.sides.iter().map(|side| side.epochs.len()).max().unwrap_or(0);
-        let step = epochs.div_ceil(MOST_EPOCHS).max(1);
+        let step = epochs.div_ceil(MAX_EPOCHS).max(1);
         let mut table = Table::new().column("epoch", "epoch", Align::Right);
         for (key, title) in [("loss", "training loss"), ("validation", "validation")] {
             for side in ["first", "second"] {
@@ -193,17 +193,17 @@ impl RunComparison {
         if first.examples_hash != second.examples_hash {
             return None;
         }
-        let (own, other) = (first.correct.as_ref()?, second.correct.as_ref()?);
-        let Examples { arm_only, baseline_only, p } = Examples::of(Some(own), Some(other))?;
+        let (first, second) = (first.correct.as_ref()?, second.correct.as_ref()?);
+        let Examples { arm_only, baseline_only, p } = Examples::of(Some(first), Some(second))?;
         let only = |a: &Flags, b: &Flags| -> Vec<usize> {
             (0..a.len()).filter(|i| a.get(*i) && !b.get(*i)).collect()
         };
-        let right = (0..own.len()).filter(|i| own.get(*i)).count() as u64;
+        let right = (0..first.len()).filter(|i| first.get(*i)).count() as u64;
         Some(ExampleCounts {
             both: right - arm_only,
-            neither: own.len() as u64 - right - baseline_only,
-            first_only: only(own, other),
-            second_only: only(other, own),
+            neither: first.len() as u64 - right - baseline_only,
+            first_only: only(first, second),
+            second_only: only(second, first),
             p,
         })
     }
@@ -245,13 +245,13 @@ impl RunComparison {
             .column("first", "first (%)", Align::Right)
             .column("second", "second (%)", Align::Right)
             .column("difference", difference_title(metric), Align::Right);
-        for (class, own, other) in rows {
-            let (examples, by) = (first.examples(class), other - own);
+        for (class, first_share, second_share) in rows {
+            let (examples, by) = (first.examples(class), second_share - first_share);
             table.row(vec![
                 Cell::text(first.classes[class].as_str()),
                 Cell::number(examples, count(examples)),
-                Cell::number(own, metric.number(own)),
-                Cell::number(other, metric.number(other)),
+                Cell::number(first_share, metric.number(first_share)),
+                Cell::number(second_share, metric.number(second_share)),
                 Cell::number(by, signed(metric, by)),
             ]);
         }

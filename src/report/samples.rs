@@ -56,9 +56,9 @@ impl SampleOutputs {
         let examples = first.examples.iter().enumerate().map(|(place, sample)| {
             let shared =
                 [(first.input, &sample.input), ("reference", &sample.reference)].into_iter();
-            let outputs = read.iter().filter_map(|(label, _, own)| {
-                let own = own.examples.get(place)?;
-                (own.example == sample.example).then_some((*label, &own.output))
+            let outputs = read.iter().filter_map(|(label, _, samples)| {
+                let arm_sample = samples.examples.get(place)?;
+                (arm_sample.example == sample.example).then_some((*label, &arm_sample.output))
             });
             let lines = shared.chain(outputs).map(|(name, text)| (name.to_string(), text.clone()));
             SampleExample { example: sample.example, lines: lines.collect() }

@@ -386,12 +386,12 @@ fn pairs(arm: &ArmSummary, baseline: &ArmSummary) -> Vec<Pair> {
         if !seen.insert([&run.result.model_sha256, &other.result.model_sha256]) {
             return None;
         }
-        let (own, theirs) = (&run.assessment, &other.assessment);
+        let (arm_test, baseline_test) = (&run.assessment, &other.assessment);
         Some(Pair {
             seed: run.seed,
             difference: run.result.test_metric - other.result.test_metric,
-            examples: Examples::of(own.correct.as_ref(), theirs.correct.as_ref()),
-            bootstrap_p: bootstrap(own.statistics.as_ref(), theirs.statistics.as_ref()),
+            examples: Examples::of(arm_test.correct.as_ref(), baseline_test.correct.as_ref()),
+            bootstrap_p: bootstrap(arm_test.statistics.as_ref(), baseline_test.statistics.as_ref()),
         })
     });
     paired.collect()

@@ -137,9 +137,10 @@ pub fn at_edge(trials: &Trials) -> Option<String> {
     let edges = chosen.point.iter().filter(|(field, value)| {
         let of = |trial: &Trial| number(&trial.point.iter().find(|(key, _)| key == field)?.1);
         let values: Vec<f64> = trials.trials.iter().filter_map(of).collect();
-        number(value).is_some_and(|own| {
-            let is_edge = values.iter().all(|v| *v <= own) || values.iter().all(|v| *v >= own);
-            is_edge && values.iter().any(|v| *v != own)
+        number(value).is_some_and(|chosen_value| {
+            let is_edge = values.iter().all(|v| *v <= chosen_value)
+                || values.iter().all(|v| *v >= chosen_value);
+            is_edge && values.iter().any(|v| *v != chosen_value)
         })
     });
     let edges: Vec<String> =

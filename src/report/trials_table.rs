@@ -105,13 +105,13 @@ impl Summary {
                 lost.join(", ")
             ));
         }
-        const MOST: usize = 5;
+        const MAX_FAILURES: usize = 5;
         let failures: Vec<_> = self.trials.iter().flat_map(|t| &t.failures).collect();
-        for (label, seed, reason) in failures.iter().take(MOST) {
+        for (label, seed, reason) in failures.iter().take(MAX_FAILURES) {
             notes.push(format!("{}, seed {seed}, failed: {}.", code(label), markdown(reason)));
         }
-        if failures.len() > MOST {
-            notes.push(format!("And {} more failed.", failures.len() - MOST));
+        if failures.len() > MAX_FAILURES {
+            notes.push(format!("And {} more failed.", failures.len() - MAX_FAILURES));
         }
         // The best value at the edge of the tried ones may not be the best there is.
         let edges: Vec<String> = self.trials.iter().filter_map(at_edge).collect();

@@ -11,7 +11,7 @@ pub struct Confusion {
 
 impl Confusion {
     /// The most classes that are counted. The counts of as many take 8 MB.
-    pub const MOST_CLASSES: usize = 1000;
+    pub const MAX_CLASSES: usize = 1000;
 
     /// The counts of both together; None where their classes differ.
     pub fn merge(mut self, other: &Confusion) -> Option<Confusion> {

@@ -23,7 +23,7 @@ pub trait Evidence: Sync {
     fn assess(&self, run: &RunFolder) -> Result<Assessment>;
 
     /// How often each answer was given to the test examples of each class. None where answers are
-    /// not classes, or where there are more than [`Confusion::MOST_CLASSES`]. It is no part of
+    /// not classes, or where there are more than [`Confusion::MAX_CLASSES`]. It is no part of
     /// [`Assessment`], since the counts of thousands of runs would take too much memory.
     fn confusion(&self, _: &RunFolder) -> Result<Option<Confusion>> {
         Ok(None)

@@ -24,8 +24,9 @@ impl Flags {
     /// How many examples are set here alone, and how many in `other` alone. None if they do not have
     /// the same number of examples.
     pub fn differing(&self, other: &Flags) -> Option<(u64, u64)> {
-        let only = |own: &[u64], other: &[u64]| {
-            own.iter().zip(other).map(|(own, other)| u64::from((own & !other).count_ones())).sum()
+        let only = |words: &[u64], other: &[u64]| {
+            let pairs = words.iter().zip(other);
+            pairs.map(|(word, other)| u64::from((word & !other).count_ones())).sum()
         };
         (self.length == other.length)
             .then(|| (only(&self.words, &other.words), only(&other.words, &self.words)))

@@ -189,7 +189,7 @@ impl RunFolder {
 
     /// Whether a path is one of the files that a run writes, in its folder.
     pub fn has(path: &Path) -> bool {
-        let is_named = path.file_name().is_some_and(|name| Self::files().any(|own| name == own));
+        let is_named = path.file_name().is_some_and(|name| Self::files().any(|file| name == file));
         is_named && path.parent().is_some_and(|folder| Self::of_weights(folder).is_some())
     }
 
@@ -237,8 +237,9 @@ impl RunFolder {
             match name.starts_with(".tmp-") {
                 true => scratch.push(entry.path()),
                 false
-                    if name == LOCK || name == OLD_LOCK || Self::files().any(|own| own == name) => {
-                }
+                    if name == LOCK
+                        || name == OLD_LOCK
+                        || Self::files().any(|file| file == name) => {}
                 false => return Ok(Deletion::Foreign(name)),
             }
         }

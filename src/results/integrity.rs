@@ -96,13 +96,14 @@ impl RunFolder {
                     .into());
             }
         }
-        let own = self.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let folder_name = self.path().file_name().and_then(|name| name.to_str());
+        let folder_name = folder_name.unwrap_or_default();
         // A copied folder may have any other name.
-        if is_run_id(own) && own != spec.id {
+        if is_run_id(folder_name) && folder_name != spec.id {
             return Err(self
                 .fault(Self::SPEC, "the record belongs to another run")
                 .found(format!("run {}", spec.id))
-                .expected(format!("run {own}"))
+                .expected(format!("run {folder_name}"))
                 .into());
         }
         if let Some(name) = self.foreign_compressed(&result) {
@@ -283,13 +284,13 @@ fn ends_a_line(path: &Path) -> bool {
 /// `data_offsets`; the last offset ends the file. None where this is not such a header.
 fn length_by_header(path: &Path) -> Option<u64> {
     /// The largest header that the format allows.
-    const MOST: u64 = 100_000_000;
+    const MAX_HEADER_BYTES: u64 = 100_000_000;
     let mut file = File::open(path).ok()?;
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let length = u64::from_le_bytes(length);
     let rest = file.metadata().ok()?.len().checked_sub(8)?;
-    if length > rest.min(MOST) {
+    if length > rest.min(MAX_HEADER_BYTES) {
         return None;
     }
     let mut header = vec![0; usize::try_from(length).ok()?];

@@ -42,7 +42,7 @@ impl TaskFields {
 
     /// The value of a field; None where it is missing, null or of another type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
+        let (_, value) = self.0.iter().find(|(field, _)| field == name)?;
         T::deserialize(value).ok()
     }
 }

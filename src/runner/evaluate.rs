@@ -60,12 +60,12 @@ pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) ->
 }
 
 /// Chooses the variant that gives data and settings for evaluating the checkpoint. All variants
-/// that the model fits must agree on these. If the weights belong to a run, with the spec `own`,
-/// the run's own arm is chosen, unless `named` says that the user chose an arm.
+/// that the model fits must agree on these. If the weights belong to a run, whose spec is
+/// `run_spec`, the run's own arm is chosen, unless `named` says that the user chose an arm.
 pub fn chosen<'a>(
     loaded: &Loaded,
     variants: &[&'a Variant],
-    own: Option<&RunSpec>,
+    run_spec: Option<&RunSpec>,
     named: bool,
 ) -> Result<&'a Variant> {
     let mut fitting = Vec::new();
@@ -80,18 +80,18 @@ pub fn chosen<'a>(
         let none = || Fault::new("the spec has no arms").into();
         return Err(refusal.unwrap_or_else(none));
     }
-    if let Some(own) = own.filter(|_| !named) {
-        fitting = own_arms(fitting, own)?;
+    if let Some(run_spec) = run_spec.filter(|_| !named) {
+        fitting = own_arms(fitting, run_spec)?;
     }
     let Some((first, others)) = fitting.split_first() else {
         return Err(Fault::new("the spec has no arms").into());
     };
     let read = |variant: &Variant| flatten(&evaluation_part(&variant.spec));
-    let own = read(first);
+    let values = read(first);
     for other in others {
         let theirs = read(other);
-        let fields = own.keys().chain(theirs.keys());
-        let Some(field) = fields.into_iter().find(|field| own.get(*field) != theirs.get(*field))
+        let fields = values.keys().chain(theirs.keys());
+        let Some(field) = fields.into_iter().find(|field| values.get(*field) != theirs.get(*field))
         else {
             continue;
         };
@@ -100,7 +100,7 @@ pub fn chosen<'a>(
             .within("--arm")
             .found(format!(
                 "{field}: {} in `{}`, {} in `{}`",
-                shown(own.get(field)),
+                shown(values.get(field)),
                 first.label,
                 shown(theirs.get(field)),
                 other.label
@@ -111,21 +111,21 @@ pub fn chosen<'a>(
     Ok(first)
 }
 
-/// The variant whose run has the spec `own`, or else those that are trained in the same way.
-fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Variant>> {
+/// The variant whose run has the spec `run_spec`, or else those that are trained in the same way.
+fn own_arms<'a>(variants: Vec<&'a Variant>, run_spec: &RunSpec) -> Result<Vec<&'a Variant>> {
     let start = |spec: &RunSpec| {
         let start = spec.start.as_ref();
         start.map(|start| (start.arm.clone(), start.checkpoint_name()))
     };
-    let is_same = |v: &&&Variant| identifying_fields(&v.spec) == identifying_fields(own);
+    let is_same = |v: &&&Variant| identifying_fields(&v.spec) == identifying_fields(run_spec);
     let same: Vec<&Variant> = variants.iter().filter(is_same).copied().collect();
     // Arms may differ only in the arm or checkpoint that they start from.
-    let same_start = same.iter().find(|v| start(&v.spec) == start(own));
+    let same_start = same.iter().find(|v| start(&v.spec) == start(run_spec));
     if let Some(variant) = same_start.or(same.first()) {
         return Ok(vec![variant]);
     }
     let labels: Vec<&str> = variants.iter().map(|v| v.label.as_str()).collect();
-    let run = match own.method {
+    let run = match run_spec.method {
         Method::Dense => "a dense run",
         Method::Vlora => "a run with increments",
     };
@@ -133,7 +133,7 @@ fn own_arms<'a>(variants: Vec<&'a Variant>, own: &RunSpec) -> Result<Vec<&'a Var
         .found(format!("{run}; arms {}", labels.join(", ")))
         .expected("an arm with the run's method, increments, LoRA, start and training")
         .help("--arm chooses the arm whose data, model and precision are taken");
-    let alike = |v: &&Variant| trained_alike(&v.spec, own);
+    let alike = |v: &&Variant| trained_alike(&v.spec, run_spec);
     let alike: Vec<&Variant> = variants.into_iter().filter(alike).collect();
     if alike.is_empty() { Err(none.into()) } else { Ok(alike) }
 }
@@ -184,12 +184,12 @@ fn evaluation_start(start: Option<&StartSpec>) -> StartSpec {
 
 /// The spec of a run that starts from the unchanged checkpoint and is not trained.
 fn evaluated_spec(checkpoint: &Checkpoint, spec: &RunSpec) -> RunSpec {
-    let mut own = spec.clone();
-    own.vlora = checkpoint.vlora.clone();
-    own.lora = checkpoint.lora.clone();
-    own.method = if own.vlora.is_some() { Method::Vlora } else { Method::Dense };
-    own.start = Some(evaluation_start(spec.start.as_ref()));
-    own
+    let mut evaluated = spec.clone();
+    evaluated.vlora = checkpoint.vlora.clone();
+    evaluated.lora = checkpoint.lora.clone();
+    evaluated.method = if evaluated.vlora.is_some() { Method::Vlora } else { Method::Dense };
+    evaluated.start = Some(evaluation_start(spec.start.as_ref()));
+    evaluated
 }
 
 /// Evaluates the checkpoint on a split of the variant's data.

@@ -100,8 +100,8 @@ fn remove_weights(plan: &Plan, folder: &ExperimentFolder, runs: &[RunOfPlan]) ->
         .filter_map(|(variant, run)| Some(plan.started_from(variant, run)?.1.id.as_str()))
         .collect();
     let starts = runs.iter().filter_map(|(variant, run)| plan.started_from(variant, run));
-    let own = runs.iter().copied().chain(starts);
-    for (_, run) in own.filter(|(_, run)| !needed.contains(run.id.as_str())) {
+    let candidates = runs.iter().copied().chain(starts);
+    for (_, run) in candidates.filter(|(_, run)| !needed.contains(run.id.as_str())) {
         let folder = folder.run(&run.id);
         if folder.file(RunFolder::MODEL).exists() && is_finished(run) {
             folder.remove(RunFolder::MODEL)?;
@@ -142,14 +142,14 @@ fn execute_once(
                 queue.halt();
             }
             // This thread is one of those that operations share their work among, so it must not only wait.
-            let own = work(0);
+            let result = work(0);
             let join = |thread: std::io::Result<thread::ScopedJoinHandle<_>>| match thread {
                 Ok(thread) => thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
                 Err(e) => {
                     Err(Error::from(Fault::failed(format!("a thread cannot be started: {e}"))))
                 }
             };
-            std::iter::once(own).chain(spawned.into_iter().map(join)).collect()
+            std::iter::once(result).chain(spawned.into_iter().map(join)).collect()
         }),
     };
     // A worker's interrupt may be caused by another worker's error, which is then returned.

@@ -241,9 +241,9 @@ impl<'a> RunExecutor<'a> {
             // Who starts a run by hand has a reason to.
             false => 1,
         };
-        if starts_there > MOST_STARTS {
+        if starts_there > MAX_STARTS {
             return Err(RunError::Failed(format!(
-                "no step was kept, though the run was started {MOST_STARTS} times at step {resumed_at}\n  \
+                "no step was kept, though the run was started {MAX_STARTS} times at step {resumed_at}\n  \
                  expected: a later checkpoint each time\n  help:     give the job more time, or let it \
                  write checkpoints more often (`--checkpoint-minutes`); \
                  the first start without `--require-progress` tries it again"
@@ -383,7 +383,7 @@ impl<'a> RunExecutor<'a> {
 }
 
 /// A scheduler may start a killed run so many times in a row at one step.
-const MOST_STARTS: u32 = 3;
+const MAX_STARTS: u32 = 3;
 
 /// How often in a row a run has been started without keeping a step since, with this start. `last` is the
 /// process before.

@@ -22,7 +22,7 @@ struct Sample {
     /// Non-idle ticks among them.
     busy: u64,
     /// Ticks of this process.
-    own: u64,
+    this_process: u64,
     /// Ticks of each other process of this program, by process id.
     siblings: BTreeMap<u32, u64>,
     /// The control groups of this program that have a limit.
@@ -71,14 +71,15 @@ impl Meter {
 fn add(load: &mut Load, before: &Sample, now: &Sample, seconds: f64) {
     // Counters may jump back after the machine was suspended.
     let since = |f: fn(&Sample) -> u64| f(now).saturating_sub(f(before));
-    let (all, busy, own) = (since(|s| s.all), since(|s| s.busy), since(|s| s.own));
+    let (all, busy) = (since(|s| s.all), since(|s| s.busy));
+    let this_process = since(|s| s.this_process);
     load.processor_ticks += all;
     let groups = before.groups.iter().zip(&now.groups).map(|(before, now)| {
-        let others = now.used - before.used - own as f64 / TICKS;
+        let others = now.used - before.used - this_process as f64 / TICKS;
         others / (now.limit * seconds.max(1e-9))
     });
     let in_groups = groups.fold(0.0, f64::max).min(1.0) * all as f64;
-    load.other_ticks += busy.saturating_sub(own).max(in_groups as u64).min(all);
+    load.other_ticks += busy.saturating_sub(this_process).max(in_groups as u64).min(all);
     let siblings = now.siblings.iter().map(|(process, ticks)| {
         // All ticks of a new process are from this interval.
         ticks.saturating_sub(before.siblings.get(process).copied().unwrap_or(0))
@@ -91,22 +92,23 @@ fn sample() -> Option<Sample> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     let (all, busy) = processors(&fs::read_to_string("/proc/stat").ok()?, &numbers(list)?)?;
-    let (name, own) = process(&fs::read_to_string("/proc/self/stat").ok()?)?;
-    Some(Sample { all, busy, own, siblings: siblings(&name), groups: groups() })
+    let (name, this_process) = process(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    Some(Sample { all, busy, this_process, siblings: siblings(&name), groups: groups() })
 }
 
 /// This program's control group and its ancestors, as far as they have a limit.
 fn groups() -> Vec<Group> {
     let Ok(text) = fs::read_to_string("/proc/self/cgroup") else { return Vec::new() };
     // In a container the path may point outside the visible tree.
-    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).filter(|p| !p.contains(".."));
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    let path = path.filter(|path| !path.contains(".."));
     let root = Path::new("/sys/fs/cgroup");
     let group = |folder: &Path| {
         let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
         Some(Group { limit: limit(&read("cpu.max")?)?, used: used(&read("cpu.stat")?)? })
     };
     let inside = |folder: &&Path| folder.starts_with(root);
-    root.join(own.unwrap_or("")).ancestors().take_while(inside).filter_map(group).collect()
+    root.join(path.unwrap_or("")).ancestors().take_while(inside).filter_map(group).collect()
 }
 
 /// The number of processors from cpu.max. `200000 100000` is the quota and the period in
@@ -165,7 +167,7 @@ fn process(stat: &str) -> Option<(String, u64)> {
 
 /// Ticks of the other processes with this program's name.
 fn siblings(name: &str) -> BTreeMap<u32, u64> {
-    let own = std::process::id();
+    let this_process = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
     let numbers = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let ticks = |number: u32| {
@@ -173,7 +175,7 @@ fn siblings(name: &str) -> BTreeMap<u32, u64> {
         let (other, ticks) = process(&stat)?;
         (other == name).then_some((number, ticks))
     };
-    numbers.filter(|number| *number != own).filter_map(ticks).collect()
+    numbers.filter(|number| *number != this_process).filter_map(ticks).collect()
 }
 
 #[cfg(test)]
@@ -196,10 +198,10 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_time_between_samples() {
-        let sample = |all, busy, own, siblings: &[(u32, u64)]| Sample {
+        let sample = |all, busy, this_process, siblings: &[(u32, u64)]| Sample {
             all,
             busy,
-            own,
+            this_process,
             siblings: siblings.iter().copied().collect(),
             groups: Vec::new(),
         };
@@ -224,10 +226,10 @@ mod tests {
         assert_eq!(used("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
         // Ten seconds on 64 processors. The group may use two: this program used one, another half
         // a one.
-        let sample = |all, busy, own, used| Sample {
+        let sample = |all, busy, this_process, used| Sample {
             all,
             busy,
-            own,
+            this_process,
             groups: vec![Group { used, limit: 2.0 }],
             ..Sample::default()
         };

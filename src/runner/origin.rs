@@ -129,8 +129,8 @@ mod tests {
     }
 
     fn run(folder: &Path, arguments: &[&str]) {
-        let own = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
-        let done = Command::new("git").arg("-C").arg(folder).args(own).args(arguments).output();
+        let options = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
+        let done = Command::new("git").arg("-C").arg(folder).args(options).args(arguments).output();
         let done = done.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }

@@ -23,10 +23,10 @@ pub fn seed_effects(
         let begun = plan.data(&variant.variant).visit(Run { spec, seed, device }, work);
         begun.map_err(|e| Error::from(Fault::failed(plain(&e))))
     };
-    let (own, other) = (begin(run.seed)?, begin(run.seed ^ 1)?);
+    let (beginning, other) = (begin(run.seed)?, begin(run.seed ^ 1)?);
     // Weights that are loaded do not depend on the seed.
-    let weights = spec.start.is_none().then(|| own.weights != other.weights);
-    Ok(SeedEffects { weights, order: own.order != other.order })
+    let weights = spec.start.is_none().then(|| beginning.weights != other.weights);
+    Ok(SeedEffects { weights, order: beginning.order != other.order })
 }
 
 /// How a run begins.

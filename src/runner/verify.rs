@@ -74,8 +74,8 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         drop(lock);
     }
     let only = [id.to_string()].into();
-    let own = |_| Ok(device.clone());
-    let workers = Workers { only: Some(&only), ..Workers::new(1, &own) };
+    let device_of = |_| Ok(device.clone());
+    let workers = Workers { only: Some(&only), ..Workers::new(1, &device_of) };
     // Of weights that are only tested there is no step to repeat.
     let extent = if variant.length.steps == 0 { Extent::Full } else { extent };
     let ends = match extent {
@@ -145,7 +145,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
 /// Where the records of steps differ from the beginning of those of the original.
 fn first_difference(original: &str, again: &str) -> Option<String> {
     let mut theirs = original.lines();
-    let differs = again.lines().position(|own| theirs.next() != Some(own))?;
+    let differs = again.lines().position(|line| theirs.next() != Some(line))?;
     Some(format!("the record of step {} differs", differs + 1))
 }
 

@@ -12,7 +12,7 @@ use super::schema::Task;
 use super::{document, document_kind, hints};
 
 /// Largest accepted file.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The claims of a publication.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -122,8 +122,8 @@ impl Claims {
         if !meta.is_file() {
             return Err(unreadable("a directory or special file".into()));
         }
-        if meta.len() > MOST_BYTES {
-            let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
+        if meta.len() > MAX_BYTES {
+            let found = format!("{} bytes; at most {MAX_BYTES} are read", meta.len());
             return Err(unreadable(found));
         }
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;

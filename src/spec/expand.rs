@@ -12,7 +12,7 @@ use super::precision::DeviceKind;
 use super::resolve::{Resolver, resolved_key};
 use super::schema::ParameterCount;
 use super::slurm::slurm;
-use super::sweep::{MOST_RUNS, grid, sweep, too_large, unused};
+use super::sweep::{MAX_RUNS, grid, sweep, too_large, unused};
 use super::tuning::Tuning;
 use super::unused::Uses;
 
@@ -92,13 +92,13 @@ pub fn expand(
     tuning.check(&variants, &arms, &root)?;
     let primary_contrast = primary_contrast(primary, &variants, &baseline, &tuning)?;
     let runs = variants.len() * seeds.len();
-    if runs > MOST_RUNS {
+    if runs > MAX_RUNS {
         let found = format!(
             "{runs} runs: {} variants × {} seeds, equal ones counted once",
             variants.len(),
             seeds.len()
         );
-        return Err(too_large(found, format!("at most {MOST_RUNS} runs")));
+        return Err(too_large(found, format!("at most {MAX_RUNS} runs")));
     }
     let experiment = Experiment {
         name,
@@ -158,9 +158,10 @@ fn primary_contrast(
 
 /// The first few names.
 fn some_of(names: &[&str]) -> String {
-    const MOST: usize = 8;
-    let more = if names.len() > MOST { ", …" } else { "" };
-    names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ") + more
+    const MAX_NAMES: usize = 8;
+    let more = if names.len() > MAX_NAMES { ", …" } else { "" };
+    let names: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    names.join(", ") + more
 }
 
 fn experiment_name(node: Option<Node>, stem: &str) -> Result<String, SpecError> {
@@ -227,12 +228,12 @@ impl Variants {
         // Arms can be compared only by the same metrics, so all have the same task.
         if let Some(first) = self.list.first().filter(|first| first.spec.task != new.spec.task) {
             let fields = overrides.entries().unwrap_or_default();
-            let own = fields.iter().find(|(field, _)| field == "task").map(|(_, node)| node);
+            let task = fields.iter().find(|(field, _)| field == "task").map(|(_, node)| node);
             return Err(SpecError::new("an experiment has one task")
                 .found(format!("`{}` in the arm `{}`", new.spec.task.name(), new.arm))
                 .expected(format!("`{}`, as in the arm `{}`", first.spec.task.name(), first.arm))
                 .help("another task is an experiment of its own")
-                .at(own.unwrap_or(overrides).origin.clone()));
+                .at(task.unwrap_or(overrides).origin.clone()));
         }
         let places = self.places.entry(resolved_key(&new)).or_default();
         if let Some(at) = places.iter().find(|at| self.list[**at].arm == new.arm) {

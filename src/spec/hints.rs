@@ -60,14 +60,14 @@ pub fn complete(error: SpecError) -> SpecError {
 
 /// A suggestion for the value `found` in place of a section.
 fn for_section(section: &str, found: &str) -> Option<String> {
-    let (_, own) = MAIN_FIELDS.iter().find(|(name, _)| *name == section)?;
+    let (_, fields) = MAIN_FIELDS.iter().find(|(name, _)| *name == section)?;
     // `data`, `model` and `start` need a name, other sections a number.
     let named = ["data", "model", "start"].contains(&section);
     if found.is_empty() || named != found.parse::<f64>().is_err() {
         return None;
     }
-    let (first, others) = own.split_first()?;
-    let others: Vec<String> = others.iter().map(|own| format!("`{own}`")).collect();
+    let (first, others) = fields.split_first()?;
+    let others: Vec<String> = others.iter().map(|field| format!("`{field}`")).collect();
     let others = match others.is_empty() {
         true => String::new(),
         false => format!(" Instead of `{first}` it may be {}", others.join(" or ")),
@@ -147,7 +147,7 @@ impl<'a> Place<'a> {
         // A field that this section has only for another task, such as the vocabulary of an image
         // model.
         let is_other_kind = |field: &String| match field.rsplit_once('.') {
-            Some((above, own)) => above == section && rest.is_empty() && !names.contains(&own),
+            Some((above, key)) => above == section && rest.is_empty() && !names.contains(&key),
             None => false,
         };
         if candidates.iter().all(is_other_kind) && !candidates.is_empty() {
@@ -159,17 +159,17 @@ impl<'a> Place<'a> {
         }
         // A part of the section may have the same field, such as a target with its own rank.
         let first = section.split('.').next().unwrap_or_default();
-        let own = |field: &&String| field.starts_with(&format!("{first}."));
-        let mut own = candidates.iter().filter(own).map(|field| last_field(field));
-        let own = own.find(|last| names.contains(last));
-        let candidates = match own.filter(|_| rest.is_empty()) {
-            Some(own) => vec![within(own)],
+        let in_section = |field: &&String| field.starts_with(&format!("{first}."));
+        let mut keys = candidates.iter().filter(in_section).map(|field| last_field(field));
+        let key = keys.find(|last| names.contains(last));
+        let candidates = match key.filter(|_| rest.is_empty()) {
+            Some(key) => vec![within(key)],
             None => candidates,
         };
         let written = candidates.iter().flat_map(|field| self.fields_of(field));
         let written: Vec<String> = written
             .map(|field| match field.rsplit_once('.') {
-                Some((above, own)) if nested && above == section => format!("`{own}`"),
+                Some((above, key)) if nested && above == section => format!("`{key}`"),
                 _ => self.written(&field, &section),
             })
             .collect();
@@ -183,10 +183,10 @@ impl<'a> Place<'a> {
 
     /// The field itself, or the main fields of a section that `--set` gives a single value.
     fn fields_of(&self, field: &str) -> Vec<String> {
-        let own = MAIN_FIELDS.iter().find(|(section, _)| *section == field);
-        match (self.origin, own) {
-            (Origin::Set(argument), Some((_, own))) if !argument.contains(['{', '[']) => {
-                own.iter().map(|own| format!("{field}.{own}")).collect()
+        let main_fields = MAIN_FIELDS.iter().find(|(section, _)| *section == field);
+        match (self.origin, main_fields) {
+            (Origin::Set(argument), Some((_, names))) if !argument.contains(['{', '[']) => {
+                names.iter().map(|name| format!("{field}.{name}")).collect()
             }
             _ => vec![field.to_string()],
         }
@@ -226,7 +226,7 @@ impl<'a> Place<'a> {
             return format!("`{field}`");
         }
         match field.rsplit_once('.') {
-            Some((above, own)) if above == section => format!("`{own}`"),
+            Some((above, key)) if above == section => format!("`{key}`"),
             None if section.is_empty() => format!("`{field}`"),
             _ => {
                 let nested =
@@ -263,9 +263,9 @@ fn in_other_sections(name: &str, section: &str) -> Option<Candidates> {
 /// The fields of `section` among these, or all of them if it has none.
 fn prefer_section(fields: Vec<String>, section: &str) -> Vec<String> {
     let first = section.split('.').next().unwrap_or_default();
-    let own = |field: &&String| !first.is_empty() && field.starts_with(&format!("{first}."));
-    match fields.iter().any(|field| own(&field)) {
-        true => fields.iter().filter(own).cloned().collect(),
+    let in_section = |field: &&String| !first.is_empty() && field.starts_with(&format!("{first}."));
+    match fields.iter().any(|field| in_section(&field)) {
+        true => fields.iter().filter(in_section).cloned().collect(),
         false => fields,
     }
 }

@@ -94,8 +94,9 @@ const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
 pub fn left_out_at(
     architecture: Architecture,
 ) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let applies = move |own: &Option<Architecture>| own.is_none_or(|own| own == architecture);
-    let all = LEFT_OUT_AT.iter().filter(move |(own, ..)| applies(own));
+    let applies =
+        move |owner: &Option<Architecture>| owner.is_none_or(|owner| owner == architecture);
+    let all = LEFT_OUT_AT.iter().filter(move |(owner, ..)| applies(owner));
     all.map(|(_, field, value)| (*field, *value))
 }
 
@@ -109,7 +110,7 @@ pub fn identifying_fields(spec: &RunSpec) -> BTreeMap<String, String> {
         fields.remove(source);
     }
     for (field, value) in left_out_at(spec.model.architecture()) {
-        if fields.get(field).is_some_and(|own| own == value) {
+        if fields.get(field).is_some_and(|given| given == value) {
             fields.remove(field);
         }
     }

@@ -19,7 +19,7 @@ impl Serialize for LanguageTokenizer {
         match self {
             LanguageTokenizer::Characters => serializer.serialize_str(CHARACTERS),
             LanguageTokenizer::Bytes => serializer.serialize_str(BYTES),
-            LanguageTokenizer::Pieces(own) => own.serialize(serializer),
+            LanguageTokenizer::Pieces(tokenizer) => tokenizer.serialize(serializer),
         }
     }
 }
@@ -43,8 +43,8 @@ impl<'de> Deserialize<'de> for LanguageTokenizer {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LanguageTokenizer, A::Error> {
-                let own = TokenizerSpec::deserialize(MapAccessDeserializer::new(map));
-                own.map(LanguageTokenizer::Pieces)
+                let tokenizer = TokenizerSpec::deserialize(MapAccessDeserializer::new(map));
+                tokenizer.map(LanguageTokenizer::Pieces)
             }
         }
         deserializer.deserialize_any(TokenizerVisitor)

@@ -14,7 +14,7 @@ use super::wording::{one_of, shorten};
 use super::{document, document_kind, expand, hints, no_training};
 
 /// Largest accepted spec file; real specs are much smaller.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads a spec file and applies `--set key=value` overrides. No device is assumed: `precision:
 /// auto` is float32.
@@ -52,8 +52,8 @@ pub fn load_for(
                 .help(format!("the folder contains {}", specs[..specs.len().min(20)].join(", "))),
         });
     }
-    if meta.len() > MOST_BYTES {
-        let found = format!("{} bytes; at most {MOST_BYTES} are read", meta.len());
+    if meta.len() > MAX_BYTES {
+        let found = format!("{} bytes; at most {MAX_BYTES} are read", meta.len());
         return Err(failed("the spec is too large", found));
     }
     let bytes =

@@ -39,10 +39,10 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
         // These change training alone.
         let because = "nothing is trained";
         let training = flatten(&spec.training).into_keys();
-        unused.extend(training.map(|own| UnusedField::new(format!("training.{own}"), because)));
+        unused.extend(training.map(|field| UnusedField::new(format!("training.{field}"), because)));
         unused.push(UnusedField::new("data.augment", because));
         let model = ["dropout", "attention_dropout", "activation_dropout", "stochastic_depth"];
-        unused.extend(model.map(|own| UnusedField::new(format!("model.{own}"), because)));
+        unused.extend(model.map(|field| UnusedField::new(format!("model.{field}"), because)));
         spec.model.disable_dropout();
         if let DataSpec::Images(data) = &mut spec.data {
             data.augment = Augment::default();
@@ -57,7 +57,7 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
             vlora
                 .targets
                 .iter()
-                .any(|own| !is_vector(&own.target) && vlora.rank_of(own) != Rank::Of(0))
+                .any(|target| !is_vector(&target.target) && vlora.rank_of(target) != Rank::Of(0))
         });
     if !trains_increments {
         spec.training.increment_learning_rate = None;
@@ -71,13 +71,13 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
         start.alpha = start.alpha.filter(|alpha| *alpha != 1.0);
     }
     if let Some(vlora) = &mut spec.vlora {
-        for (index, own) in vlora.targets.iter().enumerate() {
-            if own.alpha.is_some() && !has_factors(vlora, own, &is_vector) {
+        for (index, target) in vlora.targets.iter().enumerate() {
+            if target.alpha.is_some() && !has_factors(vlora, target, &is_vector) {
                 let field = format!("vlora.targets[{index}].alpha");
                 unused.push(UnusedField::new(field, NO_FACTORS));
             }
         }
-        vlora.targets.sort_by_key(|own| place(&own.target));
+        vlora.targets.sort_by_key(|target| place(&target.target));
         unused.extend(normalise_increments(vlora, &is_vector));
         if let Some(start) = &spec.start {
             // Increments are loaded with the weights, or `start` says what they are.
@@ -106,8 +106,12 @@ pub fn normalise(spec: &mut RunSpec) -> Vec<UnusedField> {
 const NO_FACTORS: &str = "without a rank between 0 and full there are no factors";
 
 /// Whether the increments of a target are products of factors.
-fn has_factors(vlora: &VloraSpec, own: &TargetSpec, is_vector: &dyn Fn(&Target) -> bool) -> bool {
-    !is_vector(&own.target) && !matches!(vlora.rank_of(own), Rank::Of(0) | Rank::Full)
+fn has_factors(
+    vlora: &VloraSpec,
+    target: &TargetSpec,
+    is_vector: &dyn Fn(&Target) -> bool,
+) -> bool {
+    !is_vector(&target.target) && !matches!(vlora.rank_of(target), Rank::Of(0) | Rank::Full)
 }
 
 fn normalise_increments(
@@ -116,20 +120,23 @@ fn normalise_increments(
 ) -> Vec<UnusedField> {
     let mut unused = Vec::new();
     // If every matrix has its own rank, the common rank only decides whether vectors are shared.
-    let mut own = vlora.targets.iter().filter(|own| !is_vector(&own.target)).map(|own| own.rank);
-    if vlora.rank != Rank::Of(0) && own.clone().all(|rank| rank.is_some()) {
-        vlora.rank = own.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
+    let matrices = vlora.targets.iter().filter(|target| !is_vector(&target.target));
+    let mut ranks = matrices.map(|target| target.rank);
+    if vlora.rank != Rank::Of(0) && ranks.clone().all(|rank| rank.is_some()) {
+        vlora.rank =
+            ranks.find_map(|rank| rank.filter(|r| *r != Rank::Of(0))).unwrap_or(Rank::Of(1));
         unused.push(UnusedField::new("vlora.rank", "each target has a rank of its own"));
     }
     let scaled: Vec<bool> =
-        vlora.targets.iter().map(|own| has_factors(vlora, own, is_vector)).collect();
+        vlora.targets.iter().map(|target| has_factors(vlora, target, is_vector)).collect();
     if !scaled.contains(&true) {
         (vlora.alpha, vlora.init) = (1.0, IncrementInit::default());
-        unused.extend(["vlora.alpha", "vlora.init"].map(|own| UnusedField::new(own, NO_FACTORS)));
+        let fields = ["vlora.alpha", "vlora.init"];
+        unused.extend(fields.map(|field| UnusedField::new(field, NO_FACTORS)));
     }
-    for (own, scaled) in vlora.targets.iter_mut().zip(scaled) {
-        own.rank = own.rank.filter(|rank| *rank != vlora.rank);
-        own.alpha = own.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
+    for (target, scaled) in vlora.targets.iter_mut().zip(scaled) {
+        target.rank = target.rank.filter(|rank| *rank != vlora.rank);
+        target.alpha = target.alpha.filter(|alpha| scaled && *alpha != vlora.alpha);
     }
     vlora.also_share.sort();
     if !vlora.has_increments() {

@@ -102,7 +102,7 @@ impl Origin {
             Origin::File(steps) => {
                 let is_sweep = |step: &Step| step.key() == Some("sweep");
                 match &steps[..] {
-                    [Step::Key(first), _, own, _, ..] if first == "arms" => is_sweep(own),
+                    [Step::Key(first), _, step, _, ..] if first == "arms" => is_sweep(step),
                     [first, _, ..] => is_sweep(first),
                     _ => false,
                 }

@@ -128,8 +128,8 @@ impl<'a> Resolver<'a> {
         };
         let read = self.arms.iter().any(|arm| reads(&arm));
         let swept = self.sweep.iter().find(|(key, _)| read && below(key));
-        let own = self.arms.iter().find(|arm| arm.overrides.nearest(&field).1);
-        let help = match (swept, own) {
+        let overriding_arm = self.arms.iter().find(|arm| arm.overrides.nearest(&field).1);
+        let help = match (swept, overriding_arm) {
             (Some((key, _)), _) => {
                 format!("it is swept over: `--set 'sweep.{key}=[{value}]'`, or `--set sweep=null`")
             }
@@ -156,7 +156,7 @@ impl<'a> Resolver<'a> {
         // Not what is swept over: that is the value without the sweep.
         let swept = |field: &str| sweep.iter().any(|(key, _)| key == field);
         for (section, node) in self.common.entries().unwrap_or_default() {
-            if read.iter().any(|(_, own)| own == section) {
+            if read.iter().any(|(_, name)| name == section) {
                 uses.add_replaced(section, node, "every arm has one of its own", &swept);
             }
         }
@@ -215,11 +215,11 @@ impl<'a> Resolver<'a> {
         drop_other_source(&mut node, &arm.overrides);
         node.overlay(&arm.overrides);
         let untrained = is_untrained(&node);
-        let is_own = |key: &str| match key.split('.').next() {
+        let applies = |key: &str| match key.split('.').next() {
             Some(TRAINING) => !untrained,
             _ => optional_section(key).is_none(),
         };
-        for (key, value) in point.iter().filter(|(key, _)| is_own(key)) {
+        for (key, value) in point.iter().filter(|(key, _)| applies(key)) {
             node.set(key, value.clone());
         }
         // An arm without the section uses none of its fields. Setting one would make the others
@@ -250,11 +250,11 @@ impl<'a> Resolver<'a> {
         let mut spec = run_of(&node).map_err(in_context)?;
         let mut unread_at = None;
         if let Some(section) = unread {
-            let of_arm = arm.overrides.get("vlora").filter(|own| own.value != Value::Null);
+            let of_arm = arm.overrides.get("vlora").filter(|vlora| vlora.value != Value::Null);
             unread_at = of_arm.or(self.common.get("vlora"));
             // The sweep was not applied to it.
-            let own = of_arm.is_some();
-            check_unread(&section, &spec.model).map_err(|e| match own {
+            let is_of_arm = of_arm.is_some();
+            check_unread(&section, &spec.model).map_err(|e| match is_of_arm {
                 true => e.context(format!("arm {}", arm.name)),
                 false => e,
             })?;
@@ -303,9 +303,9 @@ impl<'a> Resolver<'a> {
         };
         let trains = spec.training.trains();
         let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
-        let own = |key: &str| {
+        let has_effect = |key: &str| {
             (fields_within(&fields, key).next().is_some() || has_at_another_value(key))
-                && unused.iter().all(|own| own.field != key)
+                && unused.iter().all(|unused_field| unused_field.field != key)
                 && (trains || !is_of_training(key))
         };
         // The start may be another trial, so its values are those of its own point.
@@ -316,7 +316,7 @@ impl<'a> Resolver<'a> {
         let values: Vec<(String, String)> = point
             .iter()
             .filter_map(|(key, value)| {
-                let value = if own(key) { Some(value.label()) } else { of_start(key) };
+                let value = if has_effect(key) { Some(value.label()) } else { of_start(key) };
                 Some((key.clone(), value?))
             })
             .collect();
@@ -352,10 +352,10 @@ impl<'a> Resolver<'a> {
             .filter(|(key, _)| key.split('.').next() == Some(&section))
             .map(|(key, value)| format!("{key}={}", value.label()))
             .collect();
-        let own = arm.overrides.get(&section).is_some();
+        let is_of_arm = arm.overrides.get(&section).is_some();
         let at = if swept.is_empty() { String::new() } else { format!(" at {}", swept.join(", ")) };
         let Some(field) = field else {
-            return if own || !swept.is_empty() {
+            return if is_of_arm || !swept.is_empty() {
                 e.context(format!("arm {}{at}", arm.name))
             } else {
                 e
@@ -411,7 +411,7 @@ pub fn resolved_key(variant: &Variant) -> String {
     // `remove` changes the data, so that ids have another hash of the data. The others only accept or refuse them.
     let duplicates = flatten(&variant.spec).remove(DUPLICATES);
     fields.extend(
-        duplicates.filter(|own| own.contains("remove")).map(|own| (DUPLICATES.into(), own)),
+        duplicates.filter(|value| value.contains("remove")).map(|value| (DUPLICATES.into(), value)),
     );
     format!("{fields:?} {}", variant.start.as_deref().unwrap_or_default())
 }

@@ -52,12 +52,12 @@ const OWN: [&str; 16] = [
 pub fn option_fault(option: &str) -> Option<&'static str> {
     let name = option.split('=').next().unwrap_or_default();
     // sbatch takes the beginning of a name for the name.
-    let is_own = OWN.iter().any(|own| own.starts_with(name));
+    let is_reserved = OWN.iter().any(|reserved| reserved.starts_with(name));
     if !option.starts_with("--") || name.len() < 4 {
         Some("a long option of sbatch, as in `--constraint=a100`")
     } else if let Some(expected) = value_fault(option) {
         Some(expected)
-    } else if is_own {
+    } else if is_reserved {
         Some("an option that the launch does not set itself")
     } else {
         None

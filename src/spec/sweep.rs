@@ -7,10 +7,10 @@ use super::origin::Origin;
 use super::wording::one_of;
 
 /// An experiment with more runs is considered a mistake.
-pub const MOST_RUNS: usize = 10_000;
+pub const MAX_RUNS: usize = 10_000;
 /// The most combinations of arms and sweep points. Many may resolve to the same run, if an arm does
 /// not use a swept field; those are merged later.
-const MOST_COMBINATIONS: usize = 50_000;
+const MAX_COMBINATIONS: usize = 50_000;
 
 /// Swept fields with their values.
 pub type Sweep = Vec<(String, Vec<Node>)>;
@@ -111,12 +111,12 @@ pub type Point = Vec<(String, Node)>;
 pub fn grid(sweep: &Sweep, arms: usize) -> Result<Vec<Point>, SpecError> {
     let points = sweep.iter().fold(1u128, |n, (_, values)| n.saturating_mul(values.len() as u128));
     let combinations = points.saturating_mul(arms as u128);
-    if combinations > MOST_COMBINATIONS as u128 {
+    if combinations > MAX_COMBINATIONS as u128 {
         return Err(too_large(
             format!("{combinations} combinations: {arms} arms × {points} sweep points"),
             format!(
-                "at most {MOST_COMBINATIONS} combinations, equal ones included, and at most \
-                 {MOST_RUNS} different runs"
+                "at most {MAX_COMBINATIONS} combinations, equal ones included, and at most \
+                 {MAX_RUNS} different runs"
             ),
         ));
     }

@@ -33,13 +33,13 @@ pub fn without_effect(
 ) -> Vec<UnusedField> {
     let now = flatten(spec);
     // The others are in the run as they were written. Targets are in another order now.
-    let is_lost = |own: &&UnusedField| {
-        own.field.contains('[')
-            || !fields_within(written, &own.field).eq(fields_within(&now, &own.field))
+    let is_lost = |unused: &&UnusedField| {
+        unused.field.contains('[')
+            || !fields_within(written, &unused.field).eq(fields_within(&now, &unused.field))
     };
     // It is required, whether or not it has an effect.
-    let is_required = |own: &&UnusedField| own.field == "vlora.rank";
-    let lost = normalised.iter().filter(|own| !is_required(own)).filter(is_lost).cloned();
+    let is_required = |unused: &&UnusedField| unused.field == "vlora.rank";
+    let lost = normalised.iter().filter(|unused| !is_required(unused)).filter(is_lost).cloned();
     lost.chain(never_acts(spec)).collect()
 }
 
@@ -50,7 +50,7 @@ fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
     let mut too_short = |fields: &[&str], least_epochs: usize| {
         if training.trains() && training.epochs < least_epochs {
             let because = format!("it takes {least_epochs} epochs to act, of {}", training.epochs);
-            unused.extend(fields.iter().map(|own| UnusedField::new(*own, because.clone())));
+            unused.extend(fields.iter().map(|field| UnusedField::new(*field, because.clone())));
         }
     };
     // The first epoch is the best so far, and after the last one there is nothing to stop.
@@ -65,12 +65,12 @@ fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
     if shares_nothing(spec) {
         let because = "each layer has weights of its own, as in a dense model";
         let fields = ["rank", "alpha", "init", "reference", "detach", "targets", "increment_on"];
-        let fields = fields.map(|own| UnusedField::new(format!("vlora.{own}"), because));
+        let fields = fields.map(|field| UnusedField::new(format!("vlora.{field}"), because));
         unused.extend(fields);
     } else if let Some(vlora) = &spec.vlora {
-        let is_matrix = |own: &&TargetSpec| !spec.model.is_vector(&own.target);
+        let is_matrix = |target: &&TargetSpec| !spec.model.is_vector(&target.target);
         let mut matrices = vlora.targets.iter().filter(is_matrix).peekable();
-        if matrices.peek().is_some() && matrices.all(|own| own.alpha.is_some()) {
+        if matrices.peek().is_some() && matrices.all(|target| target.alpha.is_some()) {
             unused.push(UnusedField::new("vlora.alpha", "each target has an alpha of its own"));
         }
         if !vlora.has_increments() {
@@ -129,17 +129,17 @@ impl Uses {
         }
         for (field, node) in values {
             let place = place(&field, &node.origin);
-            let inside = |own: &&UnusedField| {
-                let rest = field.strip_prefix(&own.field);
+            let inside = |outer: &&UnusedField| {
+                let rest = field.strip_prefix(&outer.field);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             match unused.iter().find(inside) {
                 None => {
                     self.used.insert(place);
                 }
-                Some(own) => {
+                Some(outer) => {
                     let value = node.describe();
-                    self.unused.push((place, node.origin.clone(), value, own.because.clone()));
+                    self.unused.push((place, node.origin.clone(), value, outer.because.clone()));
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Uses {
 
     /// Why a field changes nothing in some run, if that is known.
     pub fn reason(&self, field: &str) -> Option<&str> {
-        let same = |((_, own), ..): &&(Place, Origin, String, String)| own == field;
+        let same = |((_, unused), ..): &&(Place, Origin, String, String)| unused == field;
         self.unused.iter().find(same).map(|(_, _, _, because)| because.as_str())
     }
 

@@ -59,12 +59,12 @@ fn ways_of<'a>(label: &'a str, spec: &RunSpec) -> Vec<WayOfSharing<'a>> {
     for stack in &stacks {
         let layers = vlora.uses(stack.depth);
         let mut targets =
-            vlora.targets.iter().filter(|own| stack.weight(&own.target).is_some()).peekable();
+            vlora.targets.iter().filter(|target| stack.weight(&target.target).is_some()).peekable();
         let has_shared = targets.peek().is_some() || !vlora.also_share.is_empty();
         if !has_shared || layers.iter().all(|layer| layer.adds_to.is_none()) {
             continue;
         }
-        let has_increments = targets.any(|own| vlora.rank_of(own) != Rank::Of(0));
+        let has_increments = targets.any(|target| vlora.rank_of(target) != Rank::Of(0));
         let name = are_several.then_some(stack.name);
         let is_same =
             |way: &&mut WayOfSharing| way.layers == layers && way.has_increments == has_increments;

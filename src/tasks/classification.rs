@@ -147,7 +147,7 @@ pub fn confusion(run: &RunFolder) -> error::Result<Option<Confusion>> {
 fn confusion_of(outcomes: &[Outcome], names: &[String], outputs: usize) -> Option<Confusion> {
     let classes = outputs.max(names.len()).max(occurring(outcomes));
     // Before memory is taken for them.
-    if classes > Confusion::MOST_CLASSES {
+    if classes > Confusion::MAX_CLASSES {
         return None;
     }
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
@@ -234,7 +234,7 @@ mod tests {
         // The model has four answers, of which the data name two.
         assert_eq!(confusion.classes, ["x", "y", "2", "3"]);
         assert_eq!(confusion.counts, [[1, 0, 2, 0], [0, 1, 0, 0], [0; 4], [0; 4]]);
-        let most = Confusion::MOST_CLASSES;
+        let most = Confusion::MAX_CLASSES;
         assert_eq!(confusion_of(&outcomes, &[], most).unwrap().classes.len(), most);
         assert_eq!(confusion_of(&outcomes, &[], most + 1), None);
         assert_eq!(confusion_of(&[outcome(u32::MAX, 0)], &[], 2), None);

@@ -8,7 +8,7 @@ use crate::data::role;
 use crate::terminal::visible_line;
 
 /// Larger labels are not class numbers.
-const MOST_CLASSES: i64 = 1_000_000;
+const MAX_CLASSES: i64 = 1_000_000;
 
 /// A dataset that a spec may read.
 pub struct Dataset<'a> {
@@ -213,7 +213,7 @@ pub fn class_count(dataset: &Dataset, roles: &Roles, column: &str) -> Result<usi
     let numbers = all.iter().flat_map(|(_, labels)| labels.counts.keys());
     let out = numbers
         .filter_map(|label| if let Label::Number(n) = label { Some(*n) } else { None })
-        .find(|n| !(0..MOST_CLASSES).contains(n));
+        .find(|n| !(0..MAX_CLASSES).contains(n));
     match (out, classes) {
         (Some(n), _) => Err(format!("`{column_name}` holds {n}, which is not a class number")),
         (None, 0 | 1) => Err(format!("`{column_name}` has fewer than two classes")),

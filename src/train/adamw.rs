@@ -125,7 +125,7 @@ impl AdamW {
         limit: Option<f64>,
     ) -> Result<Scalar> {
         let t = (self.step + 1) as f64;
-        let own_rate = rate * self.increment_rate;
+        let increment_rate = rate * self.increment_rate;
         let update = Update {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
@@ -134,8 +134,8 @@ impl AdamW {
             keep: (1.0 - rate * self.weight_decay) as f32,
             rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
             correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
-            increment_keep: (1.0 - own_rate * self.increment_decay) as f32,
-            increment_rate: (own_rate / (1.0 - self.beta1.powf(t))) as f32,
+            increment_keep: (1.0 - increment_rate * self.increment_decay) as f32,
+            increment_rate: (increment_rate / (1.0 - self.beta1.powf(t))) as f32,
         };
         if let Some(all_at_once) = &self.multi_tensor {
             let all: Vec<Option<Tensor>> =
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn updates_follow_the_recurrence() {
         let spec = TrainingSpec { weight_decay: 0.1, ..TrainingSpec::default() };
-        let own = TrainingSpec {
+        let increment_spec = TrainingSpec {
             learning_rate: 0.02,
             increment_learning_rate: Some(0.06),
             increment_weight_decay: Some(0.3),
@@ -230,8 +230,8 @@ mod tests {
             (&spec, Kind::Matrix, 0.01, 0.1),
             (&spec, Kind::Bias, 0.01, 0.0),
             (&spec, Kind::Increment, 0.01, 0.1),
-            (&own, Kind::Matrix, 0.01, 0.1),
-            (&own, Kind::Increment, 0.03, 0.3),
+            (&increment_spec, Kind::Matrix, 0.01, 0.1),
+            (&increment_spec, Kind::Increment, 0.03, 0.3),
         ] {
             let store = store(&[0.5], kind);
             let mut adam = AdamW::new(spec, &store).unwrap();

@@ -20,20 +20,20 @@ pub struct AuditFault {
 
 impl fmt::Display for AuditFault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        const MOST: usize = 12;
+        const MAX_NAMES: usize = 12;
         let count = self.parameters.len();
         let wrong = match count {
             1 => "the gradient of 1 parameter is wrong".to_string(),
             _ => format!("the gradients of {count} parameters are wrong"),
         };
-        for (i, (name, fault)) in self.parameters.iter().take(MOST).enumerate() {
+        for (i, (name, fault)) in self.parameters.iter().take(MAX_NAMES).enumerate() {
             match i {
                 0 => write!(f, "{wrong}: {name} {fault}")?,
                 _ => write!(f, "\n  {name} {fault}")?,
             }
         }
-        if count > MOST {
-            write!(f, "\n  and {} more", count - MOST)?;
+        if count > MAX_NAMES {
+            write!(f, "\n  and {} more", count - MAX_NAMES)?;
         }
         write!(
             f,

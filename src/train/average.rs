@@ -11,13 +11,13 @@ pub type Sum = BTreeMap<String, Tensor>;
 
 /// Adds the current weights.
 pub fn add(sum: &mut Sum, store: &ParameterStore) -> Result<()> {
-    let mut own = store.snapshot()?;
-    for (name, weights) in &mut own {
+    let mut total = store.snapshot()?;
+    for (name, weights) in &mut total {
         if let Some(before) = sum.get(name) {
             *weights = (before + &*weights)?;
         }
     }
-    *sum = own;
+    *sum = total;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ impl PendingStep {
 }
 
 /// On a GPU: enough queued steps that waiting for results costs nothing.
-const MOST_PENDING: usize = 32;
+const MAX_PENDING: usize = 32;
 /// Results are read at least this often, so that progress is visible.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Steps that stay pending when results are read. They keep the device busy during the wait.
@@ -72,7 +72,7 @@ pub struct PendingSteps {
 impl PendingSteps {
     /// How many steps may be pending on a device.
     pub fn most(on_cpu: bool) -> usize {
-        if on_cpu { 0 } else { MOST_PENDING }
+        if on_cpu { 0 } else { MAX_PENDING }
     }
 
     pub fn new(most: usize) -> PendingSteps {

@@ -94,11 +94,11 @@ pub fn compress(
     let mut out = dense.clone();
     let mut kept = Vec::new();
     for stack in stacks {
-        let mut own = compress_stack(dense, stack, vlora, how, &mut out)?;
+        let mut stack_kept = compress_stack(dense, stack, vlora, how, &mut out)?;
         if stacks.len() > 1 {
-            own.iter_mut().for_each(|kept| kept.stack = stack.name.to_string());
+            stack_kept.iter_mut().for_each(|kept| kept.stack = stack.name.to_string());
         }
-        kept.extend(own);
+        kept.extend(stack_kept);
     }
     Ok((out, kept))
 }
@@ -114,9 +114,10 @@ fn compress_stack(
 ) -> Result<Vec<Kept>> {
     let map = LayerMap::of(stack, Some(vlora));
     let mut kept = Vec::new();
-    for own in &stack.weights {
-        let Some(increment) = Increment::of(own, vlora) else { continue };
-        let names: Vec<String> = (0..stack.depth).map(|l| stack.parameter(l, own)).collect();
+    for layer_weight in &stack.weights {
+        let Some(increment) = Increment::of(layer_weight, vlora) else { continue };
+        let names: Vec<String> =
+            (0..stack.depth).map(|l| stack.parameter(l, layer_weight)).collect();
         let weights: Vec<Tensor> =
             names.iter().map(|name| parameter(dense, name)).collect::<Result<_>>()?;
         // For each layer so far, the weight that others add to.
@@ -147,7 +148,7 @@ fn compress_stack(
             kept.push(Kept {
                 stack: String::new(),
                 layer,
-                target: own.target.clone(),
+                target: layer_weight.target.clone(),
                 rank: increment.rank(),
                 energy_kept,
                 relative_error: ratio(error, norm(weight)?),
@@ -176,9 +177,9 @@ impl Compression {
     /// What the weight becomes that `owner` owns, from the weights of all layers.
     fn base(self, map: &LayerMap, weights: &[Tensor], owner: usize) -> Result<Tensor> {
         let is_shared = |layer: &usize| map.is_reference(map.owner(*layer));
-        let own = &weights[owner];
+        let owner_weight = &weights[owner];
         if self.base == BaseInit::First || !is_shared(&owner) {
-            return Ok(own.clone());
+            return Ok(owner_weight.clone());
         }
         let sharing: Vec<usize> = (0..map.depth()).filter(is_shared).collect();
         let owners: Vec<usize> =
@@ -194,11 +195,11 @@ impl Compression {
             }
             BaseInit::Average => {
                 let users = sharing.iter().filter(|layer| map.owner(**layer) == owner);
-                let mut sum = own.zeros_like()?.to_dtype(DType::F64)?;
+                let mut sum = owner_weight.zeros_like()?.to_dtype(DType::F64)?;
                 let mut n = 0;
                 for layer in users {
-                    if weights[*layer].shape() != own.shape() {
-                        return Err(other_shape(&weights[*layer], own).into());
+                    if weights[*layer].shape() != owner_weight.shape() {
+                        return Err(other_shape(&weights[*layer], owner_weight).into());
                     }
                     sum = (sum + weights[*layer].to_dtype(DType::F64)?)?;
                     n += 1;
@@ -206,9 +207,9 @@ impl Compression {
                 return Ok((sum / f64::from(n))?.to_dtype(DType::F32)?);
             }
         };
-        match weights[chosen].shape() == own.shape() {
+        match weights[chosen].shape() == owner_weight.shape() {
             true => Ok(weights[chosen].clone()),
-            false => Err(other_shape(&weights[chosen], own).into()),
+            false => Err(other_shape(&weights[chosen], owner_weight).into()),
         }
     }
 }

@@ -118,9 +118,9 @@ impl Increment {
         if is_shared {
             return Some(Increment::Shared);
         }
-        let own = vlora.targets.iter().find(|own| own.target == weight.target)?;
-        let alpha = own.alpha.unwrap_or(vlora.alpha);
-        Some(match vlora.rank_of(own) {
+        let target = vlora.targets.iter().find(|target| target.target == weight.target)?;
+        let alpha = target.alpha.unwrap_or(vlora.alpha);
+        Some(match vlora.rank_of(target) {
             Rank::Of(0) => Increment::Shared,
             _ if weight.is_vector() => Increment::Vector,
             Rank::Of(rank) => Increment::LowRank { rank, scale: alpha / rank as f64 },
@@ -152,15 +152,15 @@ mod tests {
     #[test]
     fn layers_refer_to_their_base_or_to_the_layer_before() {
         let of = |size, reference| references(&LayerMap::compounds(6, size, reference));
-        let (own, to) = (None, Some);
-        assert_eq!(of(3, Reference::Base), [own, to(0), to(0), own, to(3), to(3)]);
-        assert_eq!(of(3, Reference::Previous), [own, to(0), to(1), own, to(3), to(4)]);
+        let (owner, to) = (None, Some);
+        assert_eq!(of(3, Reference::Base), [owner, to(0), to(0), owner, to(3), to(3)]);
+        assert_eq!(of(3, Reference::Previous), [owner, to(0), to(1), owner, to(3), to(4)]);
         assert_eq!(of(2, Reference::Base), of(2, Reference::Previous));
         for size in [0, 1] {
             assert_eq!(LayerMap::compounds(6, size, Reference::Base), LayerMap::dense(6));
         }
         // A stack that is shorter than a compound.
-        assert_eq!(references(&LayerMap::compounds(2, 4, Reference::Base)), [own, to(0)]);
+        assert_eq!(references(&LayerMap::compounds(2, 4, Reference::Base)), [owner, to(0)]);
     }
 
     #[test]

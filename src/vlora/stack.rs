@@ -67,16 +67,16 @@ impl<'a> StackBuilder<'a> {
         name: &str,
         init: Init,
     ) -> Result<Linear> {
-        let own = self.find(name)?;
-        let WeightShape::Matrix { output, input, bias } = &own.shape else {
+        let layer_weight = self.find(name)?;
+        let WeightShape::Matrix { output, input, bias } = &layer_weight.shape else {
             bail!("{name} is not a matrix of {}", self.stack.name)
         };
-        let weight = self.matrix(parameters, layer, own, init)?;
+        let weight = self.matrix(parameters, layer, layer_weight, init)?;
         let bias = match bias {
             Some(bias) => Some(self.vector(parameters, layer, bias.name(), Init::Zeros)?),
             None => None,
         };
-        let lora = match self.lora.filter(|lora| lora.targets.contains(&own.target)) {
+        let lora = match self.lora.filter(|lora| lora.targets.contains(&layer_weight.target)) {
             None => None,
             Some(lora) => {
                 let layer = format!("{}.{name}", self.layer_name(layer));
@@ -108,17 +108,17 @@ impl<'a> StackBuilder<'a> {
         &mut self,
         parameters: &mut dyn ParameterBuilder,
         layer: usize,
-        own: &LayerWeight,
+        layer_weight: &LayerWeight,
         init: Init,
     ) -> Result<Weight> {
-        let name = self.stack.parameter(layer, own);
-        let (output, input) = own.sides();
+        let name = self.stack.parameter(layer, layer_weight);
+        let (output, input) = layer_weight.sides();
         let role = Role::layer(Kind::Matrix);
-        let base = match self.reference(layer, own, &self.matrices)? {
+        let base = match self.reference(layer, layer_weight, &self.matrices)? {
             Some((vlora, reference)) => reference.reference(vlora.detach),
             None => Weight::dense(parameters.tensor(&name, &[output, input], init, role)?),
         };
-        let weight = match self.increment(layer, own) {
+        let weight = match self.increment(layer, layer_weight) {
             Some((vlora, Increment::LowRank { rank, scale })) => {
                 let factors = Factors {
                     name: &format!("{name}."),
@@ -144,7 +144,7 @@ impl<'a> StackBuilder<'a> {
         };
         if self.map.is_reference(layer) {
             let added_to = if self.adds_to_base(layer) { base } else { weight.clone() };
-            self.matrices.insert((layer, own.target.clone()), added_to);
+            self.matrices.insert((layer, layer_weight.target.clone()), added_to);
         }
         Ok(weight)
     }
@@ -157,18 +157,18 @@ impl<'a> StackBuilder<'a> {
         name: &str,
         init: Init,
     ) -> Result<Vector> {
-        let own = self.find(name)?;
-        let (size, kind) = match own.shape {
+        let layer_weight = self.find(name)?;
+        let (size, kind) = match layer_weight.shape {
             WeightShape::Bias { size } => (size, Kind::Bias),
             WeightShape::Norm { size } => (size, Kind::Norm),
             WeightShape::Matrix { .. } => bail!("{name} is not a vector of {}", self.stack.name),
         };
-        let (name, role) = (self.stack.parameter(layer, own), Role::layer(kind));
-        let base = match self.reference(layer, own, &self.vectors)? {
+        let (name, role) = (self.stack.parameter(layer, layer_weight), Role::layer(kind));
+        let base = match self.reference(layer, layer_weight, &self.vectors)? {
             Some((vlora, reference)) => reference.reference(vlora.detach),
             None => Vector::plain(parameters.tensor(&name, &[size], init, role)?),
         };
-        let vector = match self.increment(layer, own) {
+        let vector = match self.increment(layer, layer_weight) {
             Some((_, Increment::Shared)) | None => base.clone(),
             Some(_) => {
                 let name = format!("{name}.A");
@@ -177,7 +177,7 @@ impl<'a> StackBuilder<'a> {
         };
         if self.map.is_reference(layer) {
             let added_to = if self.adds_to_base(layer) { base } else { vector.clone() };
-            self.vectors.insert((layer, own.target.clone()), added_to);
+            self.vectors.insert((layer, layer_weight.target.clone()), added_to);
         }
         Ok(vector)
     }
@@ -189,30 +189,34 @@ impl<'a> StackBuilder<'a> {
     }
 
     /// A layer's own increment on a weight; None where it has none, and where every layer owns the weight.
-    fn increment(&self, layer: usize, own: &LayerWeight) -> Option<(&'a VloraSpec, Increment)> {
+    fn increment(
+        &self,
+        layer: usize,
+        layer_weight: &LayerWeight,
+    ) -> Option<(&'a VloraSpec, Increment)> {
         let vlora = self.vlora.filter(|_| self.map.has_increment(layer))?;
-        Some((vlora, Increment::of(own, vlora)?))
+        Some((vlora, Increment::of(layer_weight, vlora)?))
     }
 
     /// The weight that a layer adds to; None where the layer owns the weight.
     fn reference<'r, W>(
         &self,
         layer: usize,
-        own: &LayerWeight,
+        layer_weight: &LayerWeight,
         references: &'r References<W>,
     ) -> Result<Option<(&'a VloraSpec, &'r W)>> {
         let (Some(vlora), Some(reference)) = (self.vlora, self.map.reference(layer)) else {
             return Ok(None);
         };
-        if Increment::of(own, vlora).is_none() {
+        if Increment::of(layer_weight, vlora).is_none() {
             return Ok(None);
         }
-        match references.get(&(reference, own.target.clone())) {
+        match references.get(&(reference, layer_weight.target.clone())) {
             Some(weight) => Ok(Some((vlora, weight))),
             None => bail!(
                 "layer {layer} of {} was built before layer {reference}, whose {} it adds to",
                 self.stack.name,
-                own.target
+                layer_weight.target
             ),
         }
     }

@@ -43,20 +43,20 @@ impl Mixer {
             (true, true) => stream.uniform() < switch_probability,
             (_, cuts) => cuts,
         };
-        let own = beta(if cuts { cutmix } else { mixup }, stream.uniform());
+        let share = beta(if cuts { cutmix } else { mixup }, stream.uniform());
         if !cuts {
-            return Some(Mixed { own, other: None });
+            return Some(Mixed { own: share, other: None });
         }
         // A square of the other's share of the area about a random pixel, cut at the border.
-        let half = (side as f64 * (1.0 - own).sqrt()) as usize / 2;
+        let half = (side as f64 * (1.0 - share).sqrt()) as usize / 2;
         let mut range = || {
             let middle = stream.below(side as u32) as usize;
             (middle.saturating_sub(half), (middle + half).min(side))
         };
         let ((top, bottom), (left, right)) = (range(), range());
         let (width, height) = (right - left, bottom - top);
-        let own = 1.0 - (width * height) as f64 / (side * side) as f64;
-        Some(Mixed { own, other: Some([left, top, width, height]) })
+        let share = 1.0 - (width * height) as f64 / (side * side) as f64;
+        Some(Mixed { own: share, other: Some([left, top, width, height]) })
     }
 }
 

@@ -14,8 +14,8 @@ impl ImageData {
     /// images are repeated, so that many examples need little memory.
     pub fn noise(size: Size, classes: usize, train: usize, other: usize) -> ImageData {
         const DISTINCT: usize = 64;
-        const MOST_BYTES: usize = 1 << 24;
-        let images = (MOST_BYTES / size.bytes()).clamp(1, DISTINCT);
+        const MAX_BYTES: usize = 1 << 24;
+        let images = (MAX_BYTES / size.bytes()).clamp(1, DISTINCT);
         let mut stream = Stream::new(0, Purpose::Noise, "images");
         let words = (images * size.bytes()).div_ceil(4);
         let mut bytes: Vec<u8> = (0..words).flat_map(|_| stream.next_u32().to_le_bytes()).collect();

@@ -178,11 +178,11 @@ impl Picture {
     fn map_by_histogram(&mut self, table: impl Fn(&[usize; 256]) -> Option<[u8; 256]>) {
         for channel in 0..self.channels {
             let mut histogram = [0usize; 256];
-            let own = self.bytes.iter().skip(channel).step_by(self.channels);
-            own.for_each(|value| histogram[usize::from(*value)] += 1);
+            let values = self.bytes.iter().skip(channel).step_by(self.channels);
+            values.for_each(|value| histogram[usize::from(*value)] += 1);
             let Some(table) = table(&histogram) else { continue };
-            let own = self.bytes.iter_mut().skip(channel).step_by(self.channels);
-            own.for_each(|value| *value = table[usize::from(*value)]);
+            let values = self.bytes.iter_mut().skip(channel).step_by(self.channels);
+            values.for_each(|value| *value = table[usize::from(*value)]);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::io::Read;
 use flate2::read::ZlibDecoder;
 
 /// Bytes of a PNG's text that are unpacked at most.
-const MOST_TEXT: u64 = 1 << 20;
+const MAX_TEXT: u64 = 1 << 20;
 
 /// A symmetry of a rectangle, by its EXIF number 1 to 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The unpacked value, at most its first [`MOST_TEXT`] bytes; empty if it is damaged.
+    /// The unpacked value, at most its first [`MAX_TEXT`] bytes; empty if it is damaged.
     fn value(&self) -> Cow<'a, [u8]> {
         match self.packed {
             true => Cow::Owned(unpack(self.bytes).unwrap_or_default()),
@@ -225,7 +225,7 @@ fn text<'a>(kind: &[u8], content: &'a [u8]) -> Option<(&'a [u8], Text<'a>)> {
 
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    ZlibDecoder::new(packed).take(MOST_TEXT).read_to_end(&mut text).ok()?;
+    ZlibDecoder::new(packed).take(MAX_TEXT).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
@@ -308,12 +308,12 @@ mod tests {
         assert_eq!(of(&[(name, &xmp(6)), (name, &xmp(3)), ("Comment", &xmp(8))]), 3);
         // A tag beyond the limit is not found.
         let bomb = vec![b' '; 64 << 20];
-        let long = [&bomb[..MOST_TEXT as usize], &xmp(6)].concat();
+        let long = [&bomb[..MAX_TEXT as usize], &xmp(6)].concat();
         assert_eq!(of(&[(name, &long)]), 1);
         let png = packed_texts(&[("Comment", &bomb), (name, &bomb)]);
         let chunks: Vec<_> = png_chunks(&png).filter_map(|(kind, c)| text(kind, c)).collect();
         assert_eq!(chunks.len(), 2);
-        assert!(chunks.iter().all(|(_, text)| text.value().len() as u64 == MOST_TEXT));
+        assert!(chunks.iter().all(|(_, text)| text.value().len() as u64 == MAX_TEXT));
     }
 
     #[test]

@@ -234,10 +234,10 @@ mod tests {
             let number = |i: usize| case[i].as_u64().unwrap();
             let (kind, wanted) = (kind(&case[1]), case[4].as_f64().unwrap());
             let (bins, place) = (number(2) as usize, number(3) as usize);
-            let own = magnitude(kind, place, bins, wanted < 0.0, 18, 20);
-            assert_eq!(own, wanted, "{case}");
+            let drawn = magnitude(kind, place, bins, wanted < 0.0, 18, 20);
+            assert_eq!(drawn, wanted, "{case}");
             let mut image = images[&(number(0) as usize)].clone();
-            apply(&mut image, kind, own, number(5) as u8);
+            apply(&mut image, kind, drawn, number(5) as u8);
             let sum: u64 = image.bytes.iter().map(|v| u64::from(*v)).sum();
             let placed = image.bytes.iter().zip(1..).map(|(v, i)| u64::from(*v) * i).sum::<u64>();
             if (sum, placed) != (number(6), number(7)) {
@@ -257,9 +257,10 @@ mod tests {
         let cifar10 = fact("cifar10");
         let wanted = cifar10.as_array().unwrap();
         assert_eq!(wanted.len(), CIFAR10.len());
-        for (own, wanted) in CIFAR10.iter().zip(wanted) {
-            for ((own, tenths, place), wanted) in own.iter().zip(wanted.as_array().unwrap()) {
-                assert_eq!(*own, kind(&wanted[0]));
+        for (pair, wanted) in CIFAR10.iter().zip(wanted) {
+            let wanted = wanted.as_array().unwrap();
+            for ((operation, tenths, place), wanted) in pair.iter().zip(wanted) {
+                assert_eq!(*operation, kind(&wanted[0]));
                 assert_eq!(f64::from(*tenths) / 10.0, wanted[1].as_f64().unwrap());
                 // An operation without magnitudes has none there.
                 if let Some(wanted) = wanted[2].as_u64() {
@@ -285,8 +286,11 @@ mod tests {
                 20_000.0 / CIFAR10.len() as f64 * f64::from(*tenths) / 10.0;
         }
         for (name, expected) in expected {
-            let own = auto.iter().filter(|(kind, _)| format!("{kind:?}") == name).count() as f64;
-            assert!((own - expected).abs() < 5.0 * expected.sqrt(), "{name}: {own}, {expected}");
+            let count = auto.iter().filter(|(kind, _)| format!("{kind:?}") == name).count() as f64;
+            assert!(
+                (count - expected).abs() < 5.0 * expected.sqrt(),
+                "{name}: {count}, {expected}"
+            );
         }
         let shears: Vec<f64> =
             auto.iter().filter(|(kind, _)| *kind == Kind::ShearY).map(|(_, m)| *m).collect();
@@ -297,8 +301,8 @@ mod tests {
         let random = draws(Policy::Random(RandAugment { operations: 3, magnitude: 9, bins: 31 }));
         assert_eq!(random.len(), 60_000);
         for kind in RANDOM {
-            let own = random.iter().filter(|(other, _)| *other == kind).count() as f64;
-            assert!((own - 60_000.0 / 14.0).abs() < 330.0, "{kind:?}: {own}");
+            let count = random.iter().filter(|(other, _)| *other == kind).count() as f64;
+            assert!((count - 60_000.0 / 14.0).abs() < 330.0, "{kind:?}: {count}");
         }
         let rotations = random.iter().filter(|(kind, _)| *kind == Kind::Rotate);
         assert!(rotations.map(|(_, m)| m.abs()).all(|m| m == 9.0));

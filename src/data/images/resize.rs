@@ -13,7 +13,7 @@ use super::decode::{Image, Size};
 use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize};
 
 /// Pillow refuses images with more pixels as an attack, and so does this program.
-const MOST_PIXELS: u64 = 178_956_970;
+const MAX_PIXELS: u64 = 178_956_970;
 
 /// How images become squares of the model's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,20 +125,20 @@ fn middle(length: usize, side: usize) -> usize {
 pub fn decodable(width: u32, height: u32) -> Result<(), String> {
     let pixels = u64::from(width) * u64::from(height);
     match pixels {
-        1..=MOST_PIXELS => Ok(()),
+        1..=MAX_PIXELS => Ok(()),
         _ => Err(format!(
             "the image has no sensible size\n  found:    {width} × {height}\n  expected: 1 to \
-             {MOST_PIXELS} pixels, what Pillow opens"
+             {MAX_PIXELS} pixels, what Pillow opens"
         )),
     }
 }
 
 fn resizable(width: u64, height: u64) -> Result<(), String> {
     match width * height {
-        0..=MOST_PIXELS => Ok(()),
+        0..=MAX_PIXELS => Ok(()),
         _ => Err(format!(
             "the image is too narrow to be resized\n  found:    {width} × {height} once \
-             resized\n  expected: at most {MOST_PIXELS} pixels\n  help:     data.resize: exact"
+             resized\n  expected: at most {MAX_PIXELS} pixels\n  help:     data.resize: exact"
         )),
     }
 }

@@ -55,7 +55,7 @@ impl ImageSplit {
     /// A selection of the images. An index may occur several times.
     pub(super) fn rows(&self, rows: Vec<u32>) -> ImageSplit {
         let labels = rows.iter().map(|row| self.labels[*row as usize]).collect();
-        let within = |row: u32| self.rows.as_ref().map_or(row, |own| own[row as usize]);
+        let within = |row: u32| self.rows.as_ref().map_or(row, |rows| rows[row as usize]);
         let rows = rows.into_iter().map(within).collect();
         let (pixels, places) = (self.pixels.clone(), self.places.clone());
         ImageSplit { pixels, places, rows: Some(rows), labels, size: self.size }

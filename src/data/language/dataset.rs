@@ -55,8 +55,8 @@ impl LanguageData {
         // Done first, since a missing tokenizer is then reported quickly.
         let found = match &data.tokenizer {
             Some(LanguageTokenizer::Characters | LanguageTokenizer::Bytes) => None,
-            Some(LanguageTokenizer::Pieces(own)) => {
-                Some(FoundTokenizer::of(Some(own), beside, hub)?)
+            Some(LanguageTokenizer::Pieces(tokenizer)) => {
+                Some(FoundTokenizer::of(Some(tokenizer), beside, hub)?)
             }
             None => Some(FoundTokenizer::of(None, beside, hub)?),
         };
@@ -101,8 +101,8 @@ impl LanguageData {
             splits.push((Arc::new(tokens), documents));
         }
         let size = |(tokens, documents): &(Arc<Tokens>, &Vec<Document>)| TextSize {
-            characters: documents.iter().map(|own| own.text.chars().count() as u64).sum(),
-            bytes: documents.iter().map(|own| own.text.len() as u64).sum(),
+            characters: documents.iter().map(|document| document.text.chars().count() as u64).sum(),
+            bytes: documents.iter().map(|document| document.text.len() as u64).sum(),
             tokens: tokens.len() as u64,
         };
         let sizes = [size(&splits[0]), size(&splits[1]), size(&splits[2])];
@@ -178,8 +178,8 @@ fn trained(spec: &TrainedTokenizer, documents: &[Document]) -> Result<Vocabulary
 /// Errors if the model has not as many tokens as the vocabulary. A tokenizer of pieces may have fewer: a
 /// trained one has as many as the text gives, and published models have rows that no token uses.
 fn check_rows(vocabulary: &Vocabulary, name: &str, rows: usize) -> Result<()> {
-    let own = vocabulary.rows();
-    let fits = if vocabulary.is_exact() { own == rows } else { own <= rows };
+    let tokens = vocabulary.rows();
+    let fits = if vocabulary.is_exact() { tokens == rows } else { tokens <= rows };
     if fits {
         return Ok(());
     }
@@ -188,10 +188,10 @@ fn check_rows(vocabulary: &Vocabulary, name: &str, rows: usize) -> Result<()> {
         .within("model.vocabulary")
         .found(rows)
         .expected(match vocabulary.is_exact() {
-            true => format!("{own}: the {unit} of the data ({name})"),
-            false => format!("at least {own}, as many as the tokenizer has ({name})"),
+            true => format!("{tokens}: the {unit} of the data ({name})"),
+            false => format!("at least {tokens}, as many as the tokenizer has ({name})"),
         })
-        .help(format!("`model.vocabulary: {own}`"))
+        .help(format!("`model.vocabulary: {tokens}`"))
         .into())
 }
 

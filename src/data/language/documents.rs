@@ -122,14 +122,14 @@ fn split_at(documents: Vec<Document>, characters: usize) -> (Vec<Document>, Vec<
             after.push(document);
             continue;
         }
-        let own = document.text.chars().count();
-        if own > left {
+        let length = document.text.chars().count();
+        if length > left {
             let at = document.text.char_indices().nth(left).map_or(0, |(at, _)| at);
             let text = document.text.split_off(at);
             let line = document.line + document.text.matches('\n').count();
             after.push(Document { text, place: document.place.clone(), line });
         }
-        left -= own.min(left);
+        left -= length.min(left);
         before.push(document);
     }
     (before, after)

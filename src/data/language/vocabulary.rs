@@ -63,7 +63,8 @@ impl Tokens {
 impl Vocabulary {
     /// The characters of a text, in the order of their code points.
     pub fn of_characters(documents: &[Document]) -> Result<Vocabulary> {
-        let all: BTreeSet<char> = documents.iter().flat_map(|own| own.text.chars()).collect();
+        let all: BTreeSet<char> =
+            documents.iter().flat_map(|document| document.text.chars()).collect();
         let numbers: HashMap<char, u32> = all.into_iter().zip(0..).collect();
         let vocabulary = numbers.iter().map(|(c, id)| (c.to_string(), *id)).collect();
         let model = WordLevel::builder().vocab(vocabulary).build().map_err(made)?;
@@ -198,7 +199,7 @@ fn byte_letters() -> [char; 256] {
         _ => others.next().unwrap_or_default(),
     };
     let mut letters = ['\0'; 256];
-    letters.iter_mut().zip(0..=255).for_each(|(own, byte)| *own = letter(byte));
+    letters.iter_mut().zip(0..=255).for_each(|(entry, byte)| *entry = letter(byte));
     letters
 }
 
@@ -211,13 +212,13 @@ fn numbers(json: &Value) -> Option<Vec<(&String, u64)>> {
 /// The numbers of the characters of a `tokenizer.json` as [`Vocabulary::of_characters`] writes it.
 fn characters_of(json: &Value) -> Option<HashMap<char, u32>> {
     let (model, split) = (&json["model"], &json["pre_tokenizer"]);
-    let is_own = model["type"] == "WordLevel"
+    let is_of_characters = model["type"] == "WordLevel"
         && split["type"] == "Split"
         && split["pattern"]["Regex"] == ANY
         && split["behavior"] == "Isolated"
         && json["normalizer"].is_null()
         && json["added_tokens"].as_array().is_none_or(Vec::is_empty);
-    let numbers = numbers(json).filter(|_| is_own)?;
+    let numbers = numbers(json).filter(|_| is_of_characters)?;
     let single = |(token, id): &(&String, u64)| {
         let mut all = token.chars();
         let only = all.next().filter(|_| all.next().is_none())?;
@@ -269,23 +270,23 @@ mod tests {
     /// What is written as `tokenizer.json` makes the same tokens by the library, and is known again.
     #[test]
     fn the_written_tokenizer_makes_the_same_tokens() {
-        for own in all() {
-            let tokens = own.encode(&documents(TEXT)).unwrap();
-            let (ids, _) = own.tokenizer.for_running_text().unwrap().encode(TEXT).unwrap();
-            assert_eq!(tokens.ids, ids, "{}", own.unit());
-            assert!(tokens.ids.iter().all(|id| (*id as usize) < own.rows()));
-            let json = own.tokenizer.json().as_bytes();
+        for vocabulary in all() {
+            let tokens = vocabulary.encode(&documents(TEXT)).unwrap();
+            let (ids, _) = vocabulary.tokenizer.for_running_text().unwrap().encode(TEXT).unwrap();
+            assert_eq!(tokens.ids, ids, "{}", vocabulary.unit());
+            assert!(tokens.ids.iter().all(|id| (*id as usize) < vocabulary.rows()));
+            let json = vocabulary.tokenizer.json().as_bytes();
             let read = Vocabulary::of(Tokenizer::read("it", json).unwrap());
-            assert_eq!((read.unit(), read.rows()), (own.unit(), own.rows()));
+            assert_eq!((read.unit(), read.rows()), (vocabulary.unit(), vocabulary.rows()));
             assert_eq!(read.encode(&documents(TEXT)).unwrap(), tokens);
         }
     }
 
     #[test]
     fn a_text_comes_back_and_each_byte_is_counted_once() {
-        for own in all() {
-            let tokens = own.encode(&documents(TEXT)).unwrap();
-            assert_eq!(own.text(&tokens.ids).unwrap(), TEXT, "{}", own.unit());
+        for vocabulary in all() {
+            let tokens = vocabulary.encode(&documents(TEXT)).unwrap();
+            assert_eq!(vocabulary.text(&tokens.ids).unwrap(), TEXT, "{}", vocabulary.unit());
             assert_eq!(tokens.bytes.iter().sum::<u32>() as usize, TEXT.len());
             assert_eq!(tokens.bytes.len(), tokens.len());
         }
@@ -295,9 +296,9 @@ mod tests {
 
     #[test]
     fn characters_are_numbered_by_code_point() {
-        let own = Vocabulary::of_characters(&documents("cab\na")).unwrap();
-        assert_eq!(own.encode(&documents("\nabc")).unwrap().ids, [0, 1, 2, 3]);
-        let error = own.encode(&documents("a\nb\u{df}")).unwrap_err().to_string();
+        let vocabulary = Vocabulary::of_characters(&documents("cab\na")).unwrap();
+        assert_eq!(vocabulary.encode(&documents("\nabc")).unwrap().ids, [0, 1, 2, 3]);
+        let error = vocabulary.encode(&documents("a\nb\u{df}")).unwrap_err().to_string();
         assert!(error.starts_with("a.txt:4: a character is not among the tokens"), "{error}");
         assert!(error.contains("'ß', U+00DF") && error.contains("the 4 characters"), "{error}");
     }

@@ -76,16 +76,16 @@ mod tests {
     #[test]
     fn batches_hold_little_padding_and_no_length_comes_first() {
         let lengths = lengths(6400);
-        let own = batches(0, 0, &lengths, 32, true);
+        let grouped = batches(0, 0, &lengths, 32, true);
         let plain = batches(0, 0, &lengths, 32, false);
-        assert!(padding(&own, &lengths) < 0.05, "{}", padding(&own, &lengths));
+        assert!(padding(&grouped, &lengths) < 0.05, "{}", padding(&grouped, &lengths));
         assert!(padding(&plain, &lengths) > 0.3);
         // Both halves of the epoch have about the same mean length.
         let half = |part: &[Vec<usize>]| {
             let texts = part.concat();
             texts.iter().map(|i| lengths[*i]).sum::<usize>() as f64 / texts.len() as f64
         };
-        let (first, second) = own.split_at(own.len() / 2);
+        let (first, second) = grouped.split_at(grouped.len() / 2);
         assert!((half(first) - half(second)).abs() < 6.0);
     }
 }

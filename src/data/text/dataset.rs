@@ -82,10 +82,10 @@ impl TextData {
             encoded.push((split.role, Arc::new(tokens.map_err(named)?)));
         }
         let split = |role: Role| {
-            let (own, rows) = loaded.of(role);
-            let (_, encoded) = encoded.iter().find(|(role, _)| *role == own.role)?;
+            let (split, rows) = loaded.of(role);
+            let (_, encoded) = encoded.iter().find(|(role, _)| *role == split.role)?;
             let rows = rows.map(<[u32]>::to_vec);
-            Some(TextSplit::new(encoded.clone(), &own.examples.labels, rows))
+            Some(TextSplit::new(encoded.clone(), &split.examples.labels, rows))
         };
         // Every split that has files was encoded.
         let not_encoded = || Error::from(Fault::failed("a split was not tokenised"));

@@ -19,15 +19,15 @@ pub enum FoundTokenizer {
 }
 
 impl FoundTokenizer {
-    /// The tokenizer that a spec names, `own`. If it names none, the one beside the weights `beside`.
+    /// The tokenizer that `spec` names. If it names none, the one beside the weights `beside`.
     pub fn of(
-        own: Option<&TokenizerSpec>,
+        spec: Option<&TokenizerSpec>,
         beside: Option<&str>,
         hub: &Hub,
     ) -> Result<FoundTokenizer> {
         // A path in the spec is that of a tokenizer. Otherwise it is the path of the weights.
-        let is_own = own.is_some();
-        let name = match own {
+        let is_named = spec.is_some();
+        let name = match spec {
             None => beside.map(str::to_string).ok_or_else(|| {
                 Error::from(
                     Fault::new("there is no tokenizer")
@@ -39,7 +39,7 @@ impl FoundTokenizer {
                         .expected("`tokenizer: {hub: …}`, `{path: …}`, or `{train: word-piece}`"),
                 )
             })?,
-            Some(own) => match (own.trained(), &own.hub, &own.path) {
+            Some(spec) => match (spec.trained(), &spec.hub, &spec.path) {
                 (Some(trained), _, _) => return Ok(FoundTokenizer::ToTrain(trained)),
                 (None, Some(hub), _) => format!("{HUB_PREFIX}{hub}"),
                 (None, None, Some(path)) => path.clone(),
@@ -52,7 +52,7 @@ impl FoundTokenizer {
                 let file = hub.open(&source, Kind::Model)?.read(TOKENIZER)?;
                 (file.name, file.bytes.into_owned())
             }
-            None if is_own => read(&of_path(Path::new(&name)))?,
+            None if is_named => read(&of_path(Path::new(&name)))?,
             None => read(&beside_weights(Path::new(&name)))?,
         };
         Ok(FoundTokenizer::Read(Box::new(Tokenizer::read(&name, &bytes)?), name))

@@ -108,12 +108,12 @@ impl SentencePiece {
             let found = named.map_or(format!("model_type {kind}"), |name| format!("`{name}`"));
             return Err(unsupported(found, "`unigram`").into());
         }
-        let own = model.normalizer.unwrap_or_default();
+        let normalizer = model.normalizer.unwrap_or_default();
         for (flag, value, wanted) in [
             ("treat_whitespace_as_suffix", trainer.treat_whitespace_as_suffix(), false),
-            ("add_dummy_prefix", own.add_dummy_prefix(), true),
-            ("remove_extra_whitespaces", own.remove_extra_whitespaces(), true),
-            ("escape_whitespaces", own.escape_whitespaces(), true),
+            ("add_dummy_prefix", normalizer.add_dummy_prefix(), true),
+            ("remove_extra_whitespaces", normalizer.remove_extra_whitespaces(), true),
+            ("escape_whitespaces", normalizer.escape_whitespaces(), true),
         ] {
             if value != wanted {
                 return Err(unsupported(format!("{flag}: {value}"), &wanted.to_string()).into());
@@ -142,7 +142,7 @@ impl SentencePiece {
         let Some(unknown) = unknown else {
             return Err(unreadable(&"no piece for unknown text").into());
         };
-        let rules = Rules::parse(&own.precompiled_charsmap.unwrap_or_default())
+        let rules = Rules::parse(&normalizer.precompiled_charsmap.unwrap_or_default())
             .ok_or_else(|| unreadable(&"damaged rules (precompiled_charsmap)"))?;
         let unigram = Unigram::from(pieces, Some(unknown), false).map_err(|e| unreadable(&e))?;
         let mut tokenizer = Tokenizer::new(unigram);
@@ -180,7 +180,7 @@ impl SentencePiece {
             // `encode_batch_fast` leaves out the texts of pieces.
             let pieces = self.tokenizer.encode_batch::<&str>(inputs, false);
             let pieces = pieces.map_err(|e| failed(&e))?;
-            all.extend(pieces.into_iter().map(|own| own.get_tokens().to_vec()));
+            all.extend(pieces.into_iter().map(|encoding| encoding.get_tokens().to_vec()));
         }
         Ok(all)
     }
@@ -261,7 +261,7 @@ struct Trie(Vec<u32>);
 
 /// The longest rule and the most rules that are read. Real ones are far below.
 const LONGEST: usize = 64;
-const MOST: usize = 1 << 20;
+const MAX_RULES: usize = 1 << 20;
 
 impl Trie {
     /// All strings with their values. None if the array is damaged.
@@ -287,7 +287,7 @@ impl Trie {
                     let value = self.0.get(usize::try_from(base).ok()?)? & !(1 << 31);
                     found.push((text.clone(), usize::try_from(value).ok()?));
                 }
-                if text.len() > LONGEST || found.len() > MOST {
+                if text.len() > LONGEST || found.len() > MAX_RULES {
                     return None;
                 }
                 open.push((base, text));

@@ -436,11 +436,11 @@ mod tests {
         let long = (0..LINES.len()).filter(|i| whole.length(*i) > 6).count();
         assert_eq!(cut.cut, long);
         for i in 0..LINES.len() {
-            let ((own, _), (all, _)) = (cut.get(i), whole.get(i));
-            assert_eq!(own.len(), all.len().min(6));
+            let ((short, _), (all, _)) = (cut.get(i), whole.get(i));
+            assert_eq!(short.len(), all.len().min(6));
             // The first tokens and the separator are kept.
-            let kept = own.len() - 1;
-            assert_eq!((&own[..kept], own[kept]), (&all[..kept], 3));
+            let kept = short.len() - 1;
+            assert_eq!((&short[..kept], short[kept]), (&all[..kept], 3));
         }
     }
 
@@ -461,7 +461,7 @@ mod tests {
         // Of a pair the longer text is cut first.
         let short = tokenizer.encode(&texts, encoded.length(0) - 2).unwrap();
         assert_eq!(short.cut, 1);
-        let types = |e: &Encoded, t: u8| e.get(0).1.iter().filter(|own| **own == t).count();
+        let types = |e: &Encoded, t: u8| e.get(0).1.iter().filter(|kind| **kind == t).count();
         assert_eq!(types(&short, 0), types(&encoded, 0));
     }
 

@@ -21,12 +21,12 @@ pub fn batches(
     let mut all: Vec<Vec<usize>> = Vec::new();
     let mut longest = 0;
     for pair in order {
-        let own = lengths[pair].0.max(lengths[pair].1);
-        longest = longest.max(own);
+        let length = lengths[pair].0.max(lengths[pair].1);
+        longest = longest.max(length);
         match all.last_mut() {
             Some(batch) if longest * (batch.len() + 1) <= most => batch.push(pair),
             _ => {
-                longest = own;
+                longest = length;
                 all.push(vec![pair]);
             }
         }
@@ -84,9 +84,9 @@ mod tests {
         let (mut tokens, mut places) = (0, 0);
         for batch in batches(0, 0, &lengths, 1000) {
             for side in [|l: &(usize, usize)| l.0, |l: &(usize, usize)| l.1] {
-                let own: Vec<usize> = batch.iter().map(|pair| side(&lengths[*pair])).collect();
-                tokens += own.iter().sum::<usize>();
-                places += own.len() * own.iter().max().unwrap();
+                let counts: Vec<usize> = batch.iter().map(|pair| side(&lengths[*pair])).collect();
+                tokens += counts.iter().sum::<usize>();
+                places += counts.len() * counts.iter().max().unwrap();
             }
         }
         let padding = 1.0 - tokens as f64 / places as f64;

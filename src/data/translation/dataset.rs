@@ -261,8 +261,8 @@ fn split(
     let mut split = PairSplit::default();
     let (mut long, mut empty, mut uneven) = (0, 0, 0);
     let without_marks = |pair: usize| {
-        let words = |own: &SentenceTokenizer, encoded: &Encoded| {
-            encoded.length(pair).saturating_sub(1 + usize::from(own.begins()))
+        let words = |tokenizer: &SentenceTokenizer, encoded: &Encoded| {
+            encoded.length(pair).saturating_sub(1 + usize::from(tokenizer.begins()))
         };
         (words(&tokenizers.source, &source), words(&tokenizers.target, &target))
     };

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 /// Rounds of expectation maximisation.
 const ROUNDS: usize = 5;
 /// Pairs with a longer sentence are left out: little is learned from one, at the cost of many.
-const MOST_WORDS: usize = 100;
+const MAX_WORDS: usize = 100;
 /// Most pairs of a source word and a word of its translation, over all sentences. Of a larger corpus
 /// evenly spaced sentences are taken.
-const MOST_WORD_PAIRS: usize = 8_000_000;
+const MAX_WORD_PAIRS: usize = 8_000_000;
 /// The number of the word that a translation's words come from if they come from none.
 const NO_WORD: u32 = 0;
 /// Marks that follow a word without a space.
@@ -26,7 +26,7 @@ pub struct Dictionary(HashMap<String, String>);
 impl Dictionary {
     /// Learns from sentences and their translations. The same pairs give the same dictionary.
     pub fn learn(sources: &[String], targets: &[String]) -> Dictionary {
-        Dictionary::learn_within(sources, targets, MOST_WORD_PAIRS)
+        Dictionary::learn_within(sources, targets, MAX_WORD_PAIRS)
     }
 
     fn learn_within(sources: &[String], targets: &[String], most: usize) -> Dictionary {
@@ -34,7 +34,7 @@ impl Dictionary {
             // A full stop is in almost every pair. It would take what no word explains, such as `a`.
             let of = |text| words(text).into_iter().filter(|word| is_word(word)).collect();
             let both = sources.iter().zip(targets).map(move |(s, t)| (of(s), of(t)));
-            let is_used = |words: &Vec<&str>| (1..=MOST_WORDS).contains(&words.len());
+            let is_used = |words: &Vec<&str>| (1..=MAX_WORDS).contains(&words.len());
             both.filter(move |(source, target)| is_used(source) && is_used(target))
         };
         let all: usize = pairs().map(|(source, target)| (source.len() + 1) * target.len()).sum();
@@ -230,8 +230,8 @@ mod tests {
         assert_eq!(model.targets, [0, 1, 0, 1, 0, 1]);
         let first = (0.5 + 1.0 / 3.0) / (0.5 + 2.0 / 3.0);
         let want = [first, 1.0 - first, first, 1.0 - first, 0.5, 0.5];
-        for (own, want) in model.probabilities.iter().zip(want) {
-            assert!((own - want).abs() < 1e-12, "{:?}", model.probabilities);
+        for (probability, want) in model.probabilities.iter().zip(want) {
+            assert!((probability - want).abs() < 1e-12, "{:?}", model.probabilities);
         }
     }
 
@@ -268,9 +268,9 @@ mod tests {
         // One pair in eleven is used.
         let few = Dictionary::learn_within(&sources, &targets, 440);
         assert_eq!(few.replace("das Buch ."), "the book.");
-        let long = "das ".repeat(MOST_WORDS + 1);
+        let long = "das ".repeat(MAX_WORDS + 1);
         sources.insert(0, long.clone());
-        targets.insert(0, "x ".repeat(MOST_WORDS + 1));
+        targets.insert(0, "x ".repeat(MAX_WORDS + 1));
         let again = Dictionary::learn_within(&sources, &targets, 440);
         assert_eq!(again.0, few.0);
     }

@@ -80,7 +80,7 @@ impl Vocabulary {
 
     /// The number of a piece in the file.
     pub fn number(&self, piece: &str) -> Option<usize> {
-        self.0.iter().position(|own| own == piece)
+        self.0.iter().position(|listed| listed == piece)
     }
 
     /// The file's number of each row of a model of this program.
@@ -147,12 +147,12 @@ impl MarianTokenizer {
         let mut encoded = Encoded::default();
         for sentence in self.pieces.of_all(sentences.iter().map(|sentence| code(sentence).1))? {
             let (code, _) = code(&sentences[encoded.len()]);
-            let own = code.into_iter().chain(sentence.iter().map(String::as_str));
+            let pieces = code.into_iter().chain(sentence.iter().map(String::as_str));
             // A text that is no piece of this language may be one of the other.
             let number = |piece: &str| self.rows.numbers.get(piece).copied().unwrap_or(UNK);
-            encoded.cut += usize::from(own.clone().count() > most);
+            encoded.cut += usize::from(pieces.clone().count() > most);
             encoded.ids.extend(self.begins.then_some(BOS));
-            encoded.ids.extend(own.take(most).map(number));
+            encoded.ids.extend(pieces.take(most).map(number));
             encoded.ids.push(EOS);
             encoded.types.resize(encoded.ids.len(), 0);
             encoded.ends.push(encoded.ids.len());

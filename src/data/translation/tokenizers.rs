@@ -63,10 +63,11 @@ impl SentenceTokenizer {
             Normalisation::Nfkc => {
                 let normal = sentences.map(nfkc).collect::<tokenizers::Result<Vec<String>>>();
                 let normal = normal.map_err(failed)?;
-                let own = trained(spec, kind, keeps_hyphens, normal.iter().map(String::as_str))?;
-                let mut own = own.inner().clone();
-                own.with_normalizer(Some(NFKC)).map_err(failed)?;
-                Tokenizer::of(own)?
+                let tokenizer =
+                    trained(spec, kind, keeps_hyphens, normal.iter().map(String::as_str))?;
+                let mut inner = tokenizer.inner().clone();
+                inner.with_normalizer(Some(NFKC)).map_err(failed)?;
+                Tokenizer::of(inner)?
             }
         };
         Ok(SentenceTokenizer::Trained(TrainedTokens::new(tokenizer, kind)))
@@ -75,8 +76,8 @@ impl SentenceTokenizer {
     /// Rows that an embedding needs.
     pub fn rows(&self) -> usize {
         match self {
-            SentenceTokenizer::Trained(own) => own.tokenizer.rows(),
-            SentenceTokenizer::Marian(own) => own.rows(),
+            SentenceTokenizer::Trained(trained) => trained.tokenizer.rows(),
+            SentenceTokenizer::Marian(marian) => marian.rows(),
         }
     }
 
@@ -84,10 +85,10 @@ impl SentenceTokenizer {
     /// All end with [`EOS`]. They begin with [`BOS`], but for the sources of a base model.
     pub fn encode(&self, sentences: &[String], max_tokens: usize) -> Result<Encoded> {
         match self {
-            SentenceTokenizer::Trained(own) => {
-                own.tokenizer.encode(&Texts { first: sentences, second: None }, max_tokens)
+            SentenceTokenizer::Trained(trained) => {
+                trained.tokenizer.encode(&Texts { first: sentences, second: None }, max_tokens)
             }
-            SentenceTokenizer::Marian(own) => own.encode(sentences, max_tokens),
+            SentenceTokenizer::Marian(marian) => marian.encode(sentences, max_tokens),
         }
     }
 
@@ -95,7 +96,7 @@ impl SentenceTokenizer {
     pub fn begins(&self) -> bool {
         match self {
             SentenceTokenizer::Trained(_) => true,
-            SentenceTokenizer::Marian(own) => own.begins(),
+            SentenceTokenizer::Marian(marian) => marian.begins(),
         }
     }
 
@@ -103,8 +104,8 @@ impl SentenceTokenizer {
     /// model are left out, as transformers does.
     pub fn text(&self, ids: &[u32]) -> Result<String> {
         match self {
-            SentenceTokenizer::Trained(own) => own.text(ids),
-            SentenceTokenizer::Marian(own) => Ok(own.text(ids)),
+            SentenceTokenizer::Trained(trained) => trained.text(ids),
+            SentenceTokenizer::Marian(marian) => Ok(marian.text(ids)),
         }
     }
 
@@ -123,10 +124,10 @@ impl SentenceTokenizer {
     /// What is saved of one of two tokenizers.
     fn saved(&self) -> Result<Value> {
         match self {
-            SentenceTokenizer::Trained(own) => {
-                serde_json::from_str(own.tokenizer.json()).map_err(failed)
+            SentenceTokenizer::Trained(trained) => {
+                serde_json::from_str(trained.tokenizer.json()).map_err(failed)
             }
-            SentenceTokenizer::Marian(own) => own.saved(),
+            SentenceTokenizer::Marian(marian) => marian.saved(),
         }
     }
 }
@@ -282,8 +283,10 @@ impl PairTokenizers {
         if spec.joint {
             let keeps = spec.keep_hyphens.of_source();
             let both = SentenceTokenizer::train(spec, kind, keeps, source.chain(target))?;
-            let SentenceTokenizer::Trained(own) = &both else { return Err(failed("no tokenizer")) };
-            let json = own.tokenizer.json().to_string();
+            let SentenceTokenizer::Trained(trained) = &both else {
+                return Err(failed("no tokenizer"));
+            };
+            let json = trained.tokenizer.json().to_string();
             return Ok(PairTokenizers { source: both.clone(), target: both, json });
         }
         let source = SentenceTokenizer::train(spec, kind, spec.keep_hyphens.of_source(), source)?;
@@ -312,7 +315,7 @@ impl PairTokenizers {
         let parts = || -> Result<[Value; 3]> {
             let mut both: Value = serde_json::from_str(json).map_err(|e| unreadable(&e))?;
             let mut part = |field: &str| match both.get_mut(field) {
-                Some(own) => Ok(own.take()),
+                Some(value) => Ok(value.take()),
                 None => Err(Error::from(unreadable(&format!("no field `{field}`")))),
             };
             Ok([part(SOURCE)?, part(TARGET)?, both])
@@ -328,12 +331,12 @@ impl PairTokenizers {
             return Ok(PairTokenizers { source, target, json });
         };
         let of = |text: &str| -> Result<SentenceTokenizer> {
-            let own = TrainedTokens::new(Tokenizer::read(name, text.as_bytes())?, kind);
-            let has_special = (0..)
-                .zip(Tokenizer::SPECIAL)
-                .all(|(id, token)| own.tokenizer.inner().id_to_token(id).as_deref() == Some(token));
+            let trained = TrainedTokens::new(Tokenizer::read(name, text.as_bytes())?, kind);
+            let has_special = (0..).zip(Tokenizer::SPECIAL).all(|(id, token)| {
+                trained.tokenizer.inner().id_to_token(id).as_deref() == Some(token)
+            });
             match has_special {
-                true => Ok(SentenceTokenizer::Trained(own)),
+                true => Ok(SentenceTokenizer::Trained(trained)),
                 false => Err(unreadable(&"other special tokens").into()),
             }
         };
@@ -349,16 +352,16 @@ impl PairTokenizers {
 
     /// Errors if the model has fewer rows than a tokenizer has tokens.
     pub fn expect_rows(&self, sizes: &Sizes) -> Result<()> {
-        for (field, own, rows) in [
+        for (field, tokenizer, rows) in [
             ("model.source_vocabulary", &self.source, sizes.source),
             ("model.target_vocabulary", &self.target, sizes.target),
         ] {
-            if own.rows() > rows {
+            if tokenizer.rows() > rows {
                 return Err(Fault::new("the tokenizer has more tokens than the model")
                     .within(field)
-                    .found(format!("{} tokens of the training split", own.rows()))
+                    .found(format!("{} tokens of the training split", tokenizer.rows()))
                     .expected(format!("at most {rows}, the rows of the model's embedding"))
-                    .help(format!("`{field}: {}`", own.rows()))
+                    .help(format!("`{field}: {}`", tokenizer.rows()))
                     .into());
             }
         }

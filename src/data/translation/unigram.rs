@@ -72,16 +72,17 @@ pub fn unigram<'t>(
 /// Letters that no piece has left get the lowest score and up, in the order of a hash map. Here they get these
 /// scores in alphabetical order.
 fn in_order(mut pieces: Vec<(String, f64)>, special: usize) -> Vec<(String, f64)> {
-    let own = &mut pieces[special..];
-    let lowest = own.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
+    let learned = &mut pieces[special..];
+    let lowest = learned.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);
     let mut scores: Vec<f64> = Vec::new();
     let mut penalty = 0.0;
     let mut letters: Vec<usize> = Vec::new();
     let is_letter = |piece: &str| piece.chars().nth(1).is_none();
     // The library computes them by the same additions, so they are equal to the bit.
-    for _ in 0..own.len() {
+    for _ in 0..learned.len() {
         let score = lowest + penalty;
-        let found = (0..own.len()).filter(|at| own[*at].1 == score && is_letter(&own[*at].0));
+        let found =
+            (0..learned.len()).filter(|at| learned[*at].1 == score && is_letter(&learned[*at].0));
         let found: Vec<usize> = found.collect();
         if found.is_empty() {
             break;
@@ -90,11 +91,11 @@ fn in_order(mut pieces: Vec<(String, f64)>, special: usize) -> Vec<(String, f64)
         letters.extend(found);
         penalty += STEP;
     }
-    letters.sort_by(|a, b| own[*a].0.cmp(&own[*b].0));
+    letters.sort_by(|a, b| learned[*a].0.cmp(&learned[*b].0));
     for (at, score) in letters.into_iter().zip(scores) {
-        own[at].1 = score;
+        learned[at].1 = score;
     }
-    own.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    learned.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     pieces
 }
 

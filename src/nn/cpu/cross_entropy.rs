@@ -19,14 +19,15 @@ pub fn forward(
             #[inline(always)]
             || {
                 let rows = logits[row * classes..].chunks_exact(classes).zip(&labels[row..]);
-                for ((loss, own), (logits, label)) in losses.iter_mut().zip(&mut log_sums).zip(rows)
+                for ((loss, row_log_sum), (logits, label)) in
+                    losses.iter_mut().zip(&mut log_sums).zip(rows)
                 {
                     let max = largest(logits);
                     let log_sum = max + lane_sum([logits], |[v]| exp(v - max)).ln();
                     let even = lane_sum([logits], |[v]| log_sum - v) / classes as f32;
                     let hit = log_sum - logits[*label as usize];
                     *loss = (1.0 - smoothing) * hit + smoothing * even;
-                    *own = log_sum;
+                    *row_log_sum = log_sum;
                 }
             },
         );

@@ -27,10 +27,10 @@ pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, 
                 // Slices of one known length need no checks of bounds, which would keep loops scalar.
                 let (weight, bias) = (&weight[..width], &bias[..width]);
                 let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                for ((y, x), own) in rows.zip(&mut all) {
+                for ((y, x), row_moments) in rows.zip(&mut all) {
                     let (y, x) = (&mut y[..width], &x[..width]);
                     let (mean, scale) = moments(x, eps);
-                    *own = (mean, scale);
+                    *row_moments = (mean, scale);
                     for i in 0..width {
                         y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
                     }

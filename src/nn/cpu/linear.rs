@@ -280,10 +280,10 @@ pub fn backward(
         g.par_chunks(most * output).zip(parts).map(|(g, x)| of(g, x)).collect()
     };
     // The gradient before the epilogue: as given, or computed in the derivative's memory.
-    let mut own = g.derivative.unwrap_or_default();
-    let blocks: Vec<Block> = match own.is_empty() {
+    let mut product = g.derivative.unwrap_or_default();
+    let blocks: Vec<Block> = match product.is_empty() {
         true => g.values.chunks(block * output).map(Block::Given).collect(),
-        false => own
+        false => product
             .chunks_mut(block * output)
             .zip(g.values.chunks(block * output))
             .map(|(derivative, g)| Block::Product(derivative, g))
@@ -306,7 +306,7 @@ pub fn backward(
         }
         (dx, thin(row, g))
     });
-    let g = if own.is_empty() { g.values } else { &own };
+    let g = if product.is_empty() { g.values } else { &product };
     let matrix = wanted.matrix.then(|| matrix_gradient(g, x, size));
     let sums = sums.into_iter().flatten().collect();
     let Sums { bias, pairs } = added_up(sums, wanted, size);
@@ -332,9 +332,9 @@ impl<'a> Block<'a> {
     fn ready(self, shared: bool) -> &'a [f32] {
         match self {
             Block::Given(g) => g,
-            Block::Product(own, g) => {
-                in_parts(own, 1, shared, |at, own| multiply_to(own, &g[at..]));
-                own
+            Block::Product(product, g) => {
+                in_parts(product, 1, shared, |at, product| multiply_to(product, &g[at..]));
+                product
             }
         }
     }

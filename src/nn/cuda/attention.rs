@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::backend::CudaBackend;
-use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
+use super::launch::{Arg, Grid, MAX_SHARED, in_vectors, of_type};
 use crate::nn::descriptors::{Dropout, Mask};
 use crate::nn::graph::Variable;
 
@@ -181,10 +181,11 @@ impl Kernel {
     }
 
     fn shared_float(self, tile: usize, warps: usize, d: usize) -> usize {
-        let (shared, own) = (tile * (d + 8), warps * SIDE);
-        let (rows, scores, weights) = (own * (d + 8), own * (SIDE + 4), own * (tile + 8));
+        let (shared, warp_rows) = (tile * (d + 8), warps * SIDE);
+        let (rows, scores, weights) =
+            (warp_rows * (d + 8), warp_rows * (SIDE + 4), warp_rows * (tile + 8));
         match self {
-            Kernel::Forward => carved(&[shared, shared, rows, own * (tile + 4), weights]),
+            Kernel::Forward => carved(&[shared, shared, rows, warp_rows * (tile + 4), weights]),
             Kernel::Queries => carved(&[shared, shared, rows, rows, scores, scores, weights]),
             Kernel::Keys => carved(&[shared, shared, rows, rows, scores, scores, weights, weights]),
         }
@@ -210,7 +211,7 @@ impl Plan {
         let whole = others.next_multiple_of(SIDE);
         let tiles = [if whole <= 256 { whole } else { 128 }, 128, 64, 32, SIDE];
         let fits =
-            |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= MOST_SHARED);
+            |tile: usize| (1..=WARPS.min(sides)).rev().find(|w| shared(tile, *w) <= MAX_SHARED);
         let enough = sides.min(4);
         let best = tiles.iter().filter(|t| **t <= whole).find_map(|tile| {
             fits(*tile).filter(|warps| *warps >= enough).map(|warps| (*tile, warps))
@@ -239,7 +240,7 @@ mod tests {
         for (rows, others, d) in [(1, 1, 16), (512, 512, 128), (1, 600, 128)] {
             let plan = plan(rows, others, d, DType::F32);
             assert!(
-                plan.shared <= MOST_SHARED && plan.blocks * plan.warps * SIDE >= rows,
+                plan.shared <= MAX_SHARED && plan.blocks * plan.warps * SIDE >= rows,
                 "{plan:?}"
             );
             assert!(plan.warps <= WARPS && plan.tile % SIDE == 0 && plan.tile > 0, "{plan:?}");

@@ -15,7 +15,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::counters::Counters;
 use super::cublas::{Key, Outcome, Products, alignment};
-use super::launch::{Arg, Grid, MOST_SHARED, wrap};
+use super::launch::{Arg, Grid, MAX_SHARED, wrap};
 use super::product::{ByColumns, bias_launch, product_launch, takes_bias};
 use super::readback::{PinnedMemory, QueuedCopy};
 
@@ -235,7 +235,7 @@ impl Gpu {
         if shared > SHARED && !*asked {
             let most =
                 driver::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function.set_attribute(most, MOST_SHARED as i32).map_err(wrap)?;
+            function.set_attribute(most, MAX_SHARED as i32).map_err(wrap)?;
             *asked = true;
         }
         Ok(function.clone())

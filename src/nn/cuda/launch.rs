@@ -51,9 +51,9 @@ impl Grid {
     /// One thread for each of `count` items of an example. Each of the grid's rows has one example, or
     /// several, where there are more than a grid has rows.
     pub fn of_examples(count: usize, examples: usize) -> Grid {
-        const MOST: usize = 65_535;
+        const MAX_ROWS: usize = 65_535;
         Grid {
-            blocks: [count.div_ceil(THREADS), examples.min(MOST), 1],
+            blocks: [count.div_ceil(THREADS), examples.min(MAX_ROWS), 1],
             threads: [THREADS, 1],
             shared: 0,
         }
@@ -66,7 +66,7 @@ impl Grid {
 }
 
 /// The most shared memory per block. Every GPU since Ampere has this much.
-pub const MOST_SHARED: usize = 96 << 10;
+pub const MAX_SHARED: usize = 96 << 10;
 
 /// The name of a kernel for values of this type.
 pub fn of_type(kernel: &str, dtype: DType) -> Result<String> {

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::backend::CudaBackend;
 use super::elementwise::sum_rows;
-use super::launch::{Arg, Grid, MOST_SHARED, in_vectors, of_type};
+use super::launch::{Arg, Grid, MAX_SHARED, in_vectors, of_type};
 use crate::nn::graph::Variable;
 
 /// Shared memory per block that is available by default. Very wide rows need more.
@@ -24,14 +24,14 @@ enum Kernel {
 }
 
 impl Kernel {
-    const MOST_PARTS: usize = 4;
+    const MAX_PARTS: usize = 4;
 
     /// For rows of `width` values of all of `tensors`, of which the first has the activations' type.
     fn of(width: usize, tensors: &[&Tensor]) -> Kernel {
         let parts = width.div_ceil(32 * 16 / tensors[0].dtype().size_in_bytes());
         match in_vectors(width, tensors) {
             false => Kernel::Plain,
-            true if parts <= Kernel::MOST_PARTS => Kernel::Parts(parts),
+            true if parts <= Kernel::MAX_PARTS => Kernel::Parts(parts),
             true => Kernel::Wide,
         }
     }
@@ -160,5 +160,5 @@ impl Backward {
 fn plan(width: usize) -> Option<(usize, usize)> {
     let each = 2 * width.next_multiple_of(256) * 4;
     let warps = (SHARED / each).clamp(1, 8);
-    (warps * each <= MOST_SHARED).then_some((warps, warps * each))
+    (warps * each <= MAX_SHARED).then_some((warps, warps * each))
 }

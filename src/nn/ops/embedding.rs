@@ -65,8 +65,8 @@ pub fn add_positions(x: &Variable, positions: &Variable) -> Result<Variable> {
     let (batch, tokens, dim) = x.tensor().dims3()?;
     let (most, width) = positions.tensor().dims2()?;
     expect("positions of tokens", tokens <= most && width == dim, &[x, positions])?;
-    let own = first_tokens(&positions.reshape(&[1, most, dim])?, tokens)?;
-    with_positions(&x.reshape(&[batch * tokens, dim])?, None, &own, (batch, tokens, dim))
+    let position_rows = first_tokens(&positions.reshape(&[1, most, dim])?, tokens)?;
+    with_positions(&x.reshape(&[batch * tokens, dim])?, None, &position_rows, (batch, tokens, dim))
 }
 
 fn on_cpu(table: &Variable, numbers: Vec<u32>, dims: Vec<usize>) -> Result<Variable> {

@@ -171,13 +171,13 @@ pub fn by_rows_with<T: Send, R: Send>(
     let mut values = Vec::with_capacity(rows * width);
     let (mut rest, mut blocks) = (spare(&mut values, rows * width), Vec::new());
     for part in parts {
-        let (own, after) = rest.split_at_mut(rest.len().min(block * width));
-        blocks.push((part, own));
+        let (chunk, after) = rest.split_at_mut(rest.len().min(block * width));
+        blocks.push((part, chunk));
         rest = after;
     }
-    let one = |(i, (part, own)): (usize, (T, &mut [MaybeUninit<f32>]))| {
-        let (place, len) = (own.as_ptr().cast::<f32>(), own.len());
-        let (written, result) = f(i * block, part, Unwritten(own));
+    let one = |(i, (part, chunk)): (usize, (T, &mut [MaybeUninit<f32>]))| {
+        let (place, len) = (chunk.as_ptr().cast::<f32>(), chunk.len());
+        let (written, result) = f(i * block, part, Unwritten(chunk));
         // Only if `f` returned the block itself is all of it written.
         assert!(std::ptr::eq(written.as_ptr(), place) && written.len() == len);
         result

@@ -14,9 +14,9 @@ pub fn extend(past: &[f32], taken: &[u32], new: &[f32], sizes: [usize; 2]) -> Ve
     let rows_of_a_task = CHUNK.div_ceil((old + added).max(1));
     by_rows_unwritten(taken.len(), old + added, rows_of_a_task, |first, values| {
         let rows = taken[first..].iter().enumerate();
-        let parts = rows.flat_map(|(row, own)| {
+        let parts = rows.flat_map(|(row, sequence)| {
             let new = &new[(first + row) * added..][..added];
-            [&past[*own as usize * old..][..old], new]
+            [&past[*sequence as usize * old..][..old], new]
         });
         values.filled_with_parts(parts)
     })

@@ -23,10 +23,10 @@ const PNG_SCALE: u32 = 2;
 
 /// A PNG is drawn at most so many times as large, and its pixels are the means of the drawn ones: plotters
 /// draws most shapes without antialiasing.
-const MOST_SAMPLES: u32 = 3;
+const MAX_SAMPLES: u32 = 3;
 
 /// Bytes that the drawing of a PNG takes at most, if fewer samples are enough for that.
-const MOST_BYTES: usize = 128 << 20;
+const MAX_BYTES: usize = 128 << 20;
 
 /// The samples per pixel and side for a PNG of a size.
 fn samples(width: u32, height: u32) -> u32 {
@@ -34,7 +34,7 @@ fn samples(width: u32, height: u32) -> u32 {
         let side = samples as usize;
         3 * (width as usize * side) * (height as usize * side)
     };
-    (1..=MOST_SAMPLES).rev().find(|samples| bytes(*samples) <= MOST_BYTES).unwrap_or(1)
+    (1..=MAX_SAMPLES).rev().find(|samples| bytes(*samples) <= MAX_BYTES).unwrap_or(1)
 }
 
 /// The font of an SVG, and those of the same widths that stand for it.

@@ -38,7 +38,7 @@ struct Panel {
 }
 
 /// With more classes a cell would be too small for its number, or the chart too large for a page.
-const MOST_CLASSES: usize = 24;
+const MAX_CLASSES: usize = 24;
 /// Characters of a class's name.
 const LONGEST: usize = 16;
 
@@ -202,12 +202,12 @@ fn counts(
     let evidence = summary.evidence_of(arm);
     let mut sum: Option<Confusion> = None;
     for run in &arm.runs {
-        let own = evidence.confusion(&folder.run(&run.id))?;
-        let is_shown = |own: &Confusion| (1..=MOST_CLASSES).contains(&own.classes.len());
-        let Some(own) = own.filter(is_shown) else { return Ok(None) };
+        let confusion = evidence.confusion(&folder.run(&run.id))?;
+        let is_shown = |confusion: &Confusion| (1..=MAX_CLASSES).contains(&confusion.classes.len());
+        let Some(confusion) = confusion.filter(is_shown) else { return Ok(None) };
         let both = match sum {
-            None => Some(own),
-            Some(sum) => sum.merge(&own),
+            None => Some(confusion),
+            Some(sum) => sum.merge(&confusion),
         };
         if both.is_none() {
             return Ok(None);

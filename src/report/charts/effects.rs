@@ -8,7 +8,7 @@ use crate::report::text::chart_text;
 use crate::results::Better;
 
 /// Most rows: the primary contrast, then those with the largest differences.
-const MOST: usize = 60;
+const MAX_ROWS: usize = 60;
 
 /// Differences to the baseline, one row an arm, the best on top. None if no arm is compared with a baseline.
 pub fn effects(summary: &Summary) -> Option<Forest> {
@@ -36,8 +36,8 @@ pub fn effects(summary: &Summary) -> Option<Forest> {
     rows.sort_by(|(primary, a), (other, b)| {
         other.cmp(primary).then(b.mean.abs().total_cmp(&a.mean.abs()))
     });
-    let more = rows.len().saturating_sub(MOST);
-    rows.truncate(MOST);
+    let more = rows.len().saturating_sub(MAX_ROWS);
+    rows.truncate(MAX_ROWS);
     rows.sort_by(|(_, a), (_, b)| match metric.better {
         Better::Higher => b.mean.total_cmp(&a.mean),
         Better::Lower => a.mean.total_cmp(&b.mean),

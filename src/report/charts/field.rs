@@ -39,9 +39,9 @@ struct Group {
 impl Group {
     /// The names of all arms on the line; for many arms, the first, the last and their number.
     fn name(&self) -> String {
-        const MOST: usize = 3;
+        const MAX_NAMES: usize = 3;
         match &self.names[..] {
-            [first, .., last] if self.names.len() > MOST => {
+            [first, .., last] if self.names.len() > MAX_NAMES => {
                 format!("{first} … {last} ({} arms)", self.names.len())
             }
             names => names.join(", "),

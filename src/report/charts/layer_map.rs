@@ -25,9 +25,9 @@ struct Row {
 }
 
 /// Models with more layers are left out: the chart would be too wide to read.
-const MOST_LAYERS: usize = 48;
+const MAX_LAYERS: usize = 48;
 /// Most ways of sharing that are drawn, in the order of the table.
-const MOST_ROWS: usize = 30;
+const MAX_ROWS: usize = 30;
 /// In pixels: a box, the gap between two, and the room for names.
 const BOX: u32 = 28;
 const GAP: u32 = 8;
@@ -55,8 +55,8 @@ impl LayerMaps {
     pub fn new(summary: &Summary) -> Option<LayerMaps> {
         let arms = summary.arms.iter().map(|arm| &arm.variant);
         let mut ways = ways_of_sharing(arms.map(|v| (v.label.as_str(), &v.spec)));
-        ways.retain(|way| way.layers.len() <= MOST_LAYERS);
-        ways.truncate(MOST_ROWS);
+        ways.retain(|way| way.layers.len() <= MAX_LAYERS);
+        ways.truncate(MAX_ROWS);
         let rows = ways.into_iter().map(|way| {
             let arms = match &way.labels[..] {
                 [first, _, .., last] => format!("{first}, …, {last} ({} arms)", way.labels.len()),
@@ -128,19 +128,19 @@ impl Row {
             let at = (px(NAMES - 14), px(top + ARCS + 6 + LINE * i as u32));
             area.draw(&Text::new(name.clone(), at, right.clone()))?;
         }
-        for (layer, own) in self.layers.iter().enumerate() {
+        for (layer, layer_use) in self.layers.iter().enumerate() {
             let (x, y) = (left(layer), top + ARCS);
             let corners = [(px(x), px(y)), (px(x + BOX), px(y + BOX))];
-            let tone = TONES[own.weight % TONES.len()];
+            let tone = TONES[layer_use.weight % TONES.len()];
             area.draw(&Rectangle::new(corners, tone.filled()))?;
-            if own.adds_to.is_none() {
+            if layer_use.adds_to.is_none() {
                 area.draw(&Rectangle::new(corners, INK.stroke_width(style.px(1))))?;
             }
-            let plus = if self.has_increments && own.has_increment { "+" } else { "" };
+            let plus = if self.has_increments && layer_use.has_increment { "+" } else { "" };
             let middle = style.text(13).pos(Pos::new(HPos::Center, VPos::Center));
             let at = (px(x) + px(BOX) / 2, px(y) + px(BOX) / 2 + style.text_drop(13));
-            area.draw(&Text::new(format!("{}{plus}", own.weight), at, middle))?;
-            if let Some(other) = own.adds_to.filter(|_| self.has_increments) {
+            area.draw(&Text::new(format!("{}{plus}", layer_use.weight), at, middle))?;
+            if let Some(other) = layer_use.adds_to.filter(|_| self.has_increments) {
                 arc(area, style, (left(other), x), y)?;
             }
         }

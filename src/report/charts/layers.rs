@@ -66,13 +66,13 @@ pub fn layer_readouts(summary: &Summary) -> Option<Panels> {
 /// Whether the embedding's reading is so far from those of the layers that these would look alike beside it. For
 /// each arm, the log-likelihoods of its runs after the embedding and after each layer.
 fn is_far_off(arms: &[&[Vec<f64>]]) -> bool {
-    const MOST: f64 = 4.0;
+    const MAX_RATIO: f64 = 4.0;
     let span = |from: usize| {
         let values = || arms.iter().flat_map(|arm| arm.iter().skip(from)).flatten().copied();
         values().fold(f64::NEG_INFINITY, f64::max) - values().fold(f64::INFINITY, f64::min)
     };
     // A single layer has nothing to be compared with but the embedding.
-    arms.iter().any(|arm| arm.len() > 2) && span(0) > MOST * span(1)
+    arms.iter().any(|arm| arm.len() > 2) && span(0) > MAX_RATIO * span(1)
 }
 
 #[cfg(test)]

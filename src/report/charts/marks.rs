@@ -56,7 +56,7 @@ const MARKS: [Mark; 12] = [
 ];
 
 /// The number of arms besides the baseline with a look of their own; further arms are numbers.
-pub const MOST_LOOKS: usize = MARKS.len() * COLOURS.len();
+pub const MAX_LOOKS: usize = MARKS.len() * COLOURS.len();
 
 /// How an arm is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Look {
 }
 
 /// One look per arm, without repetition: black marks for the baseline's variants, the palette in
-/// order for the others. Beyond twelve baselines and [`MOST_LOOKS`] others, an arm's mark is its
+/// order for the others. Beyond twelve baselines and [`MAX_LOOKS`] others, an arm's mark is its
 /// row, counted from 1.
 pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
     let baselines = is_baseline.iter().filter(|is| **is).count();
@@ -92,7 +92,7 @@ pub fn looks(is_baseline: &[bool]) -> Vec<Look> {
         let number = Look { colour: INK, mark: Mark::Row(row + 1), round: 0 };
         match baseline {
             true if n < MARKS.len() => Look { colour: INK, mark: MARKS[n], round: n },
-            false if n < MOST_LOOKS => Look {
+            false if n < MAX_LOOKS => Look {
                 colour: COLOURS[n % COLOURS.len()],
                 // Marks continue after those of the baselines, so that they differ in grey print.
                 mark: MARKS[(baselines + n) % MARKS.len()],
@@ -247,7 +247,7 @@ mod tests {
     /// Looks up to the documented number, then numbers, which do not repeat either.
     #[test]
     fn looks_do_not_repeat() {
-        for (baselines, others) in [(1, 20), (12, MOST_LOOKS), (30, 3 * MOST_LOOKS)] {
+        for (baselines, others) in [(1, 20), (12, MAX_LOOKS), (30, 3 * MAX_LOOKS)] {
             // In mixed order, as a sweep over baselines and others gives them.
             let arms: Vec<bool> = (0..baselines + others).map(|i| i < baselines).rev().collect();
             let looks = looks(&arms);
@@ -256,7 +256,7 @@ mod tests {
                 assert_eq!(looks.iter().filter(same).count(), 1, "arm {i} of {}", arms.len());
             }
             let numbers = looks.iter().filter(|l| l.is_number()).count();
-            let spare = (baselines.max(12) - 12) + (others.max(MOST_LOOKS) - MOST_LOOKS);
+            let spare = (baselines.max(12) - 12) + (others.max(MAX_LOOKS) - MAX_LOOKS);
             assert_eq!(numbers, spare);
         }
     }

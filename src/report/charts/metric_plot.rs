@@ -117,7 +117,7 @@ const MARGIN: u32 = 14;
 const Y_LABELS: u32 = 58;
 const FRONT: RGBColor = RGBColor(150, 150, 150);
 /// More bands of levels would hide one another.
-const MOST_BANDS: usize = 2;
+const MAX_BANDS: usize = 2;
 /// Pixels between two marks side by side.
 const STEP: u32 = 14;
 
@@ -181,7 +181,7 @@ impl MetricPlot {
 }
 
 /// If there are more marks than this, none is moved and they may overlap.
-const MOST_APART: usize = 400;
+const MAX_APART: usize = 400;
 
 /// A mark and its error bar, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -207,7 +207,7 @@ fn shifts(at: &[Dot], step: f64, within: &Range<f64>) -> Vec<f64> {
             })
         };
         // Half steps: marks placed before may leave no whole step free.
-        let tries = if at.len() > MOST_APART { 0 } else { 4 * at.len() };
+        let tries = if at.len() > MAX_APART { 0 } else { 4 * at.len() };
         let by = (1..=tries)
             .flat_map(|n| [1.0, -1.0].map(|side| side * step / 2.0 * n as f64))
             .filter(|by| within.contains(&(dot.x + by)));
@@ -288,7 +288,7 @@ impl Chart for MetricPlot {
             }
         }
         // Where levels have no bands, their marks have error bars.
-        if self.levels.len() > MOST_BANDS {
+        if self.levels.len() > MAX_BANDS {
             for (i, (look, spread)) in self.levels.iter().enumerate() {
                 let x = x_low + f64::from(style.px(STEP * (i as u32 + 1))) * pixel;
                 let [low, high] = self.bar_ends(spread);
@@ -312,7 +312,7 @@ impl MetricPlot {
         (x_low, x_high): (f64, f64),
         style: &Style,
     ) -> DrawResult<DB> {
-        let bands = if self.levels.len() > MOST_BANDS { &[] } else { self.levels.as_slice() };
+        let bands = if self.levels.len() > MAX_BANDS { &[] } else { self.levels.as_slice() };
         for (look, spread) in bands {
             let [low, high] = self.bar_ends(spread);
             style.band(chart, &[(x_low, low, high), (x_high, low, high)], *look)?;

@@ -30,14 +30,14 @@ pub struct Series {
 }
 
 /// The bands of more arms would hide one another.
-const MOST_BANDS: usize = 6;
+const MAX_BANDS: usize = 6;
 /// Width of both panels together, in pixels.
 const PANELS_WIDTH: u32 = 840;
 
 impl Panels {
     /// What the lines are, for a title.
     pub fn lines(&self) -> &'static str {
-        match self.panels.iter().all(|panel| panel.series.len() <= MOST_BANDS) {
+        match self.panels.iter().all(|panel| panel.series.len() <= MAX_BANDS) {
             true => "mean over seeds, in a band from the smallest to the largest",
             false => "mean over seeds",
         }
@@ -98,7 +98,7 @@ impl Panel {
             .build_cartesian_2d(x, y)?;
         let whole = |v: f64| if v.fract() == 0.0 { format!("{v:.0}") } else { String::new() };
         style.axes(&mut chart, area, self.x_title, "", Some(&whole))?;
-        let banded = if self.series.len() > MOST_BANDS { &[] } else { &self.series[..] };
+        let banded = if self.series.len() > MAX_BANDS { &[] } else { &self.series[..] };
         for s in banded {
             let band: Vec<_> = s.points.iter().map(|p| (p.0, p.2, p.3)).collect();
             style.band(&mut chart, &band, s.look)?;
@@ -117,7 +117,7 @@ impl Panel {
 
 /// The points of a line that carry its arm's mark: a few, at other places than the next arm's.
 fn marked<T>(points: &[T], arm: usize) -> impl Iterator<Item = &T> {
-    const MOST: usize = 5;
-    let step = points.len().div_ceil(MOST).max(1);
+    const MAX_MARKS: usize = 5;
+    let step = points.len().div_ceil(MAX_MARKS).max(1);
     points.iter().rev().skip(arm % step).step_by(step)
 }

@@ -131,14 +131,14 @@ pub fn contrast_table(contrasts: &[&Contrast]) -> Table {
         .column("margin", "margin", Align::Right)
         .column("verdict", "verdict", Align::Left);
     for contrast in contrasts {
-        let [own, other] = contrast.tests.map(|test| plus_minus(contrast.metric, test));
+        let [mean, other] = contrast.tests.map(|test| plus_minus(contrast.metric, test));
         let cells = [
             contrast.experiment.clone(),
             contrast.arm.clone(),
             if contrast.is_claimed { "claimed" } else { "beside" }.to_string(),
             contrast.fewer(),
             contrast.metric.title(),
-            own,
+            mean,
             format!("{}: {other}", contrast.against),
             contrast.difference(),
             contrast.seeds(),

@@ -181,8 +181,8 @@ impl ClaimExperiment {
         let baseline = self.experiment.baseline_of(variant);
         let baseline = baseline.ok_or_else(|| no_baseline(variant.compared_label()))?;
         let (base, baseline) = self.variant(baseline.compared_label())?;
-        let (own, all) = (self.parameters[index], self.parameters[base]);
-        let share = reduction(own, all);
+        let (parameters, all) = (self.parameters[index], self.parameters[base]);
+        let share = reduction(parameters, all);
         Ok(EvaluatedCheck {
             verdict: decided(share >= least),
             finding: format!(
@@ -190,7 +190,7 @@ impl ClaimExperiment {
                 self.named(variant.compared_label()),
                 percent(share),
                 code(baseline.compared_label()),
-                count(own),
+                count(parameters),
                 count(all),
                 percent(least)
             ),

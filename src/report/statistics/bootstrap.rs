@@ -31,7 +31,7 @@ pub fn paired_bootstrap(examples: usize, difference: impl Fn(&[u32]) -> f64 + Sy
     if !(observed.is_finite() && mean.is_finite()) {
         return None;
     }
-    let extreme = differences.iter().filter(|own| **own - mean >= observed).count();
+    let extreme = differences.iter().filter(|resampled| **resampled - mean >= observed).count();
     Some((extreme + 1) as f64 / f64::from(RESAMPLES + 1))
 }
 
@@ -56,17 +56,17 @@ mod tests {
                 .map(|choice| mean(&values, &[choice % 3, choice / 3 % 3, choice / 9]).abs())
                 .collect();
             let center = all.iter().sum::<f64>() / 27.0;
-            let variance = all.iter().map(|own| (own - center).powi(2)).sum::<f64>() / 27.0;
+            let variance = all.iter().map(|value| (value - center).powi(2)).sum::<f64>() / 27.0;
             let observed = mean(&values, &[0, 1, 2]).abs();
             // The center is estimated from 1,000 resamples, so no choice may be near the bound.
-            let near = |own: &&f64| (*own - center - observed).abs() < 0.2 * variance.sqrt();
+            let near = |value: &&f64| (*value - center - observed).abs() < 0.2 * variance.sqrt();
             assert_eq!(all.iter().filter(near).count(), 0, "{values:?}");
-            let extreme = all.iter().filter(|own| *own - center >= observed).count() as f64;
+            let extreme = all.iter().filter(|value| *value - center >= observed).count() as f64;
             assert_eq!(extreme, same, "{values:?}");
             let want = extreme / 27.0;
-            let own = paired_bootstrap(3, |drawn| mean(&values, drawn)).unwrap();
+            let p = paired_bootstrap(3, |drawn| mean(&values, drawn)).unwrap();
             let error = (want * (1.0 - want) / f64::from(RESAMPLES)).sqrt();
-            assert!((own - want).abs() < 4.0 * error + 0.002, "{values:?}: {own}, exactly {want}");
+            assert!((p - want).abs() < 4.0 * error + 0.002, "{values:?}: {p}, exactly {want}");
         }
     }
 

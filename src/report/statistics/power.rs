@@ -25,7 +25,7 @@ pub fn detectable(seeds: usize, sd: f64) -> Option<f64> {
 }
 
 /// Most seeds that anyone would train.
-const MOST_SEEDS: usize = 10_000;
+const MAX_SEEDS: usize = 10_000;
 
 /// The least number of seeds with which a true difference of zero is found to be above −`margin` with
 /// probability [`POWER`], at the level [`SIGNIFICANCE`]. None if it were more than 10,000.
@@ -39,10 +39,10 @@ pub fn seeds_for_margin(margin: f64, sd: f64) -> Option<usize> {
     // More seeds find more.
     let (mut few, mut many) = (1, 2);
     while !enough(many) {
-        if many >= MOST_SEEDS {
+        if many >= MAX_SEEDS {
             return None;
         }
-        (few, many) = (many, (2 * many).min(MOST_SEEDS));
+        (few, many) = (many, (2 * many).min(MAX_SEEDS));
     }
     while many - few > 1 {
         let middle = (few + many) / 2;

@@ -4,7 +4,7 @@
 use crate::random::{Purpose, Stream};
 
 /// Most differences whose choices of signs are all enumerated.
-const MOST_ENUMERATED: usize = 30;
+const MAX_ENUMERATED: usize = 30;
 
 /// How many choices of signs are drawn where there are more differences.
 const DRAWS: u32 = 100_000;
@@ -23,7 +23,7 @@ pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     if observed <= 0.0 {
         return Some(1.0);
     }
-    match n <= MOST_ENUMERATED {
+    match n <= MAX_ENUMERATED {
         true => Some(enumerated(differences, observed)),
         false => Some(drawn(differences, observed)),
     }
@@ -75,7 +75,7 @@ fn drawn(differences: &[f64], observed: f64) -> f64 {
 pub fn smallest_p(n: usize) -> f64 {
     match n {
         0 => 1.0,
-        n if n <= MOST_ENUMERATED => 2.0 * 0.5f64.powi(n as i32),
+        n if n <= MAX_ENUMERATED => 2.0 * 0.5f64.powi(n as i32),
         _ => 1.0 / f64::from(DRAWS + 1),
     }
 }

@@ -21,23 +21,21 @@ pub enum Examples {
 }
 
 /// Most bytes of synthetic examples that are kept on a GPU.
-const MOST_HELD: usize = 256 << 20;
+const MAX_HELD: usize = 256 << 20;
 
 /// Most synthetic examples per step; their labels take 64 MiB.
-const MOST_SYNTHETIC: usize = 1 << 24;
+const MAX_SYNTHETIC: usize = 1 << 24;
 
 impl Examples {
-    /// Refuses variants whose steps need more examples than [`MOST_SYNTHETIC`].
+    /// Refuses variants whose steps need more examples than [`MAX_SYNTHETIC`].
     pub fn synthetic(variants: &[&Variant]) -> Result<Examples> {
         let step = |v: &&Variant| most_step_examples(&v.spec);
         match variants.iter().map(step).max() {
-            Some(step) if step > MOST_SYNTHETIC => {
-                Err(Fault::new("a step takes too many examples")
-                    .within("--synthetic")
-                    .found(format!("{step}, training.batch_size × training.accumulation"))
-                    .expected(format!("at most {MOST_SYNTHETIC}"))
-                    .into())
-            }
+            Some(step) if step > MAX_SYNTHETIC => Err(Fault::new("a step takes too many examples")
+                .within("--synthetic")
+                .found(format!("{step}, training.batch_size × training.accumulation"))
+                .expected(format!("at most {MAX_SYNTHETIC}"))
+                .into()),
             _ => Ok(Examples::Synthetic),
         }
     }
@@ -76,7 +74,7 @@ impl Examples {
                 // A GPU keeps all of them in memory. If fewer fit, they are repeated over more
                 // epochs.
                 let most = match device.is_cpu() {
-                    true => MOST_SYNTHETIC,
+                    true => MAX_SYNTHETIC,
                     false => most_held(definition(spec.task).example_bytes(spec)),
                 };
                 let steps = (amount.warmup + amount.steps).min(most / step).max(1);
@@ -90,7 +88,7 @@ impl Examples {
 
 /// How many examples of `bytes` each a GPU keeps. 0 bytes: the GPU keeps no examples.
 fn most_held(bytes: usize) -> usize {
-    MOST_HELD.checked_div(bytes).unwrap_or(MOST_SYNTHETIC)
+    MAX_HELD.checked_div(bytes).unwrap_or(MAX_SYNTHETIC)
 }
 
 /// Examples per optimiser step, over all accumulated batches. None if steps differ.
@@ -117,7 +115,7 @@ mod tests {
 
     #[test]
     fn examples_not_kept_on_a_gpu_have_the_limit_of_the_cpu() {
-        assert_eq!(most_held(0), MOST_SYNTHETIC);
-        assert_eq!(most_held(MOST_HELD / 10), 10);
+        assert_eq!(most_held(0), MAX_SYNTHETIC);
+        assert_eq!(most_held(MAX_HELD / 10), 10);
     }
 }

@@ -54,6 +54,6 @@ impl Measured {
     /// of them has count for nothing.
     pub fn over(&self, other: &Measured) -> Option<Quartiles> {
         let rounds = self.rounds.iter().zip(&other.rounds);
-        Quartiles::of(rounds.map(|(own, other)| own / other).collect())
+        Quartiles::of(rounds.map(|(median, other)| median / other).collect())
     }
 }

@@ -10,7 +10,7 @@ use crate::tasks::{Split, Task};
 use crate::train::{Flow, StepTimes, TrainError, Trainer};
 
 /// Most evaluation passes that are timed. There are never more passes than steps.
-const MOST_PASSES: usize = 5;
+const MAX_PASSES: usize = 5;
 
 /// How many steps and passes are timed.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Amount {
     }
 
     pub fn passes(self) -> usize {
-        if self.evaluation { self.steps.min(MOST_PASSES) } else { 0 }
+        if self.evaluation { self.steps.min(MAX_PASSES) } else { 0 }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::runner::origin::shell_word;
 use crate::spec::SlurmSpec;
 
 /// Used where Slurm does not report MaxArraySize; this is its default.
-const MOST_TASKS: usize = 1001;
+const MAX_TASKS: usize = 1001;
 
 /// An array of jobs to submit.
 pub struct Array<'a> {
@@ -202,12 +202,12 @@ pub fn most_tasks() -> Result<usize> {
     let said = said_by(command, "")?;
     let line = said.lines().find_map(|line| line.trim().strip_prefix("MaxArraySize"));
     let most = line.and_then(|line| line.trim_start().strip_prefix('=')?.trim().parse().ok());
-    Ok(most.unwrap_or(MOST_TASKS).max(1))
+    Ok(most.unwrap_or(MAX_TASKS).max(1))
 }
 
 /// The same where no Slurm need be.
 pub fn most_tasks_if_known() -> usize {
-    most_tasks().unwrap_or(MOST_TASKS)
+    most_tasks().unwrap_or(MAX_TASKS)
 }
 
 /// The jobs of the experiments' runs that Slurm has at the moment, by run id, for each experiment. Asks Slurm
@@ -285,7 +285,8 @@ fn said_by(mut command: Command, input: &str) -> Result<String> {
     // reach the jobs that it submits.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let is_of_slurm = ["SBATCH_", "SQUEUE_", "SLURM_"].iter().any(|own| text.starts_with(own));
+        let is_of_slurm =
+            ["SBATCH_", "SQUEUE_", "SLURM_"].iter().any(|prefix| text.starts_with(prefix));
         if is_of_slurm && text != "SLURM_CONF" {
             command.env_remove(&name);
         }

@@ -587,9 +587,9 @@ mod tests {
                 assert!(seen.insert(*name), "{name} stands in two entries");
             }
         }
-        for (section, own) in MAIN_FIELDS {
+        for (section, names) in MAIN_FIELDS {
             assert!(
-                own.iter().all(|own| fields::is_known(&format!("{section}.{own}"))),
+                names.iter().all(|name| fields::is_known(&format!("{section}.{name}"))),
                 "{section}"
             );
         }

@@ -154,7 +154,7 @@ impl LanguageDataSpec {
     /// The tokenizer to train; None for the others.
     pub fn trained_tokenizer(&self) -> Option<TrainedTokenizer> {
         match self.tokenizer.as_ref()? {
-            LanguageTokenizer::Pieces(own) => own.trained(),
+            LanguageTokenizer::Pieces(tokenizer) => tokenizer.trained(),
             LanguageTokenizer::Characters | LanguageTokenizer::Bytes => None,
         }
     }
@@ -164,14 +164,14 @@ impl LanguageDataSpec {
         match &self.tokenizer {
             None => false,
             Some(LanguageTokenizer::Characters | LanguageTokenizer::Bytes) => true,
-            Some(LanguageTokenizer::Pieces(own)) => own.train.is_some(),
+            Some(LanguageTokenizer::Pieces(tokenizer)) => tokenizer.train.is_some(),
         }
     }
 
     /// Fills in what is left to the model and to a trained tokenizer.
     pub fn normalise(&mut self, positions: usize) {
-        if let Some(LanguageTokenizer::Pieces(own)) = &mut self.tokenizer {
-            own.normalise();
+        if let Some(LanguageTokenizer::Pieces(tokenizer)) = &mut self.tokenizer {
+            tokenizer.normalise();
         }
         self.stride = Some(self.stride(positions));
         self.window = Some(self.window(positions));

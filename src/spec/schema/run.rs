@@ -249,7 +249,9 @@ impl DataSpec {
     /// and the windows that follow from the model.
     pub fn normalise(&mut self, model: &ModelSpec) {
         match (self, model) {
-            (DataSpec::Text(TextDataSpec { tokenizer: Some(own), .. }), _) => own.normalise(),
+            (DataSpec::Text(TextDataSpec { tokenizer: Some(tokenizer), .. }), _) => {
+                tokenizer.normalise();
+            }
             (DataSpec::Language(data), ModelSpec::Decoder(model)) => {
                 data.normalise(model.positions);
             }

@@ -18,6 +18,7 @@ pub struct TrainingSpec {
     /// Examples in a forward pass (micro-batch).
     pub batch_size: usize,
     /// Forward passes for an optimiser step (gradient accumulation); the effective batch is `batch_size × accumulation`.
+    /// At most as many as an epoch has batches.
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,

@@ -166,7 +166,7 @@ pub struct DecodingSpec {
     /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more, the
     /// end-of-sentence token included.
     pub length_ratio: f64,
-    /// See `length_ratio`.
+    /// See `length_ratio`. At most as many as the model has positions.
     pub extra_tokens: usize,
     /// Validation translates after every N-th epoch and after the last; after the others it measures only the loss.
     pub validate_every: usize,
@@ -204,12 +204,14 @@ impl TranslationDataSpec {
 
     /// Fills in the defaults of the tokenizer. Greedy decoding has no length penalty.
     pub fn normalise(&mut self) {
-        let own = &mut self.tokenizer;
-        match own.train {
+        let tokenizer = &mut self.tokenizer;
+        match tokenizer.train {
             None => {}
-            Some(TranslationTokenizerKind::Words) => own.minimum_count = Some(own.minimum_count()),
+            Some(TranslationTokenizerKind::Words) => {
+                tokenizer.minimum_count = Some(tokenizer.minimum_count());
+            }
             Some(TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram) => {
-                own.vocabulary = Some(own.vocabulary());
+                tokenizer.vocabulary = Some(tokenizer.vocabulary());
             }
         }
         if self.decoding.beam == 1 {

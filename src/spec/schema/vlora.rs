@@ -76,13 +76,13 @@ impl VloraSpec {
     }
 
     /// The rank of a target: its own, or else that of all.
-    pub fn rank_of(&self, own: &TargetSpec) -> Rank {
-        own.rank.unwrap_or(self.rank)
+    pub fn rank_of(&self, target: &TargetSpec) -> Rank {
+        target.rank.unwrap_or(self.rank)
     }
 
     /// Whether any target has an increment at all.
     pub fn has_increments(&self) -> bool {
-        self.targets.iter().any(|own| self.rank_of(own) != Rank::Of(0))
+        self.targets.iter().any(|target| self.rank_of(target) != Rank::Of(0))
     }
 
     /// For each layer of a stack of `depth`, the number of the weight that it uses. Numbers appear in

@@ -20,13 +20,13 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
     }
     check.positive("vlora.alpha", vlora.alpha)?;
     check.that("vlora.targets", !vlora.targets.is_empty(), "at least one weight")?;
-    for (i, own) in vlora.targets.iter().enumerate() {
+    for (i, target) in vlora.targets.iter().enumerate() {
         let field = format!("vlora.targets[{i}]");
-        let weight = check.target(&field, &own.target, model)?;
-        let first = vlora.targets[..i].iter().all(|other| other.target != own.target);
+        let weight = check.target(&field, &target.target, model)?;
+        let first = vlora.targets[..i].iter().all(|other| other.target != target.target);
         check.that(&field, first, "each weight once")?;
         if weight.is_vector() {
-            let plain = own.rank.is_none() && own.alpha.is_none();
+            let plain = target.rank.is_none() && target.alpha.is_none();
             check.that(&field, plain, "no rank and no alpha: a vector's increment has neither")?;
             let shared = is_shared(&weight, vlora);
             check.that(
@@ -36,14 +36,14 @@ pub fn vlora(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), 
             )?;
             continue;
         }
-        let (rank, field) = match own.rank {
+        let (rank, field) = match target.rank {
             Some(rank) => (rank, format!("{field}.rank")),
             None => (vlora.rank, "vlora.rank".into()),
         };
         if let Rank::Of(rank) = rank {
             check.rank(&field, rank, &weight)?;
         }
-        if let Some(alpha) = own.alpha {
+        if let Some(alpha) = target.alpha {
             check.positive(&format!("vlora.targets[{i}].alpha"), alpha)?;
         }
     }
@@ -74,7 +74,7 @@ fn sharing(vlora: &VloraSpec, model: &ModelSpec, check: &Check) -> Result<(), Sp
         let expected = "no list where encoder and decoder have different depths: `compound_size`";
         return check.that("vlora.layers", false, expected);
     }
-    depths.into_iter().zip(fields).try_for_each(|own| sharing_of(vlora, own, check))
+    depths.into_iter().zip(fields).try_for_each(|stack| sharing_of(vlora, stack, check))
 }
 
 /// Which layers of a stack use one weight. `depth` is its number of layers, which `depth_field` gives.
@@ -141,8 +141,8 @@ fn sharing_of(
 /// stands, or what is left of it.
 pub fn target_names(vlora: &VloraSpec, model: &ModelSpec, section: &Node) -> Result<(), SpecError> {
     let check = Check { node: section };
-    for (i, own) in vlora.targets.iter().enumerate() {
-        check.target(&format!("targets[{i}]"), &own.target, model)?;
+    for (i, target) in vlora.targets.iter().enumerate() {
+        check.target(&format!("targets[{i}]"), &target.target, model)?;
     }
     Ok(())
 }

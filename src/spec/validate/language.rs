@@ -39,7 +39,7 @@ pub fn language(
             model.vocabulary == 256,
             "256, as `data.tokenizer: bytes` has tokens",
         ),
-        Some(LanguageTokenizer::Pieces(own)) => pieces(own, model, check),
+        Some(LanguageTokenizer::Pieces(tokenizer)) => pieces(tokenizer, model, check),
     }
 }
 
@@ -84,25 +84,26 @@ fn windows(data: &LanguageDataSpec, model: &DecoderSpec, check: &Check) -> Resul
     check.that("data.stride", data.stride.is_none_or(|stride| stride == window), expected)
 }
 
-fn pieces(own: &TokenizerSpec, model: &DecoderSpec, check: &Check) -> Result<(), SpecError> {
+fn pieces(tokenizer: &TokenizerSpec, model: &DecoderSpec, check: &Check) -> Result<(), SpecError> {
     // The bytes and the special tokens.
-    const LEAST_VOCABULARY: usize = 260;
+    const MIN_VOCABULARY: usize = 260;
     let field = "data.tokenizer.train";
     let whole = "byte-level-bpe: of word pieces a text cannot be put together again";
-    check.that(field, own.train != Some(TokenizerKind::WordPiece), whole)?;
-    let train = own.train.map(|_| "byte-level-bpe");
-    let sources = [("hub", own.hub.as_deref()), ("path", own.path.as_deref()), ("train", train)];
+    check.that(field, tokenizer.train != Some(TokenizerKind::WordPiece), whole)?;
+    let train = tokenizer.train.map(|_| "byte-level-bpe");
+    let sources =
+        [("hub", tokenizer.hub.as_deref()), ("path", tokenizer.path.as_deref()), ("train", train)];
     one_source("data.tokenizer", "of a tokenizer", &sources, check)?;
-    if let Some(repository) = &own.hub {
+    if let Some(repository) = &tokenizer.hub {
         hub_name("data.tokenizer.hub", repository, check)?;
     }
     let none = "none: byte-level BPE keeps every letter, and a tokenizer that is read is as it is";
-    check.that("data.tokenizer.lowercase", own.lowercase.is_none(), none)?;
-    let Some(TrainedTokenizer::ByteLevelBpe { vocabulary }) = own.trained() else {
+    check.that("data.tokenizer.lowercase", tokenizer.lowercase.is_none(), none)?;
+    let Some(TrainedTokenizer::ByteLevelBpe { vocabulary }) = tokenizer.trained() else {
         let trained = "a trained tokenizer alone has it: `train: byte-level-bpe`";
-        return check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), trained);
+        return check.that("data.tokenizer.vocabulary", tokenizer.vocabulary.is_none(), trained);
     };
-    let least = format!("at least {LEAST_VOCABULARY}, as a trained tokenizer has");
-    check.that("model.vocabulary", model.vocabulary >= LEAST_VOCABULARY, least)?;
-    check.between("data.tokenizer.vocabulary", vocabulary, LEAST_VOCABULARY, model.vocabulary)
+    let least = format!("at least {MIN_VOCABULARY}, as a trained tokenizer has");
+    check.that("model.vocabulary", model.vocabulary >= MIN_VOCABULARY, least)?;
+    check.between("data.tokenizer.vocabulary", vocabulary, MIN_VOCABULARY, model.vocabulary)
 }

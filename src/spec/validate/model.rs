@@ -7,8 +7,8 @@ use crate::spec::schema::{
 };
 
 /// Beyond these a model is taken for a mistake: no machine holds its attention or its weights.
-const MOST_PATCHES: usize = 16_384;
-const MOST_PARAMETERS: f64 = 2e10;
+const MAX_PATCHES: usize = 16_384;
+const MAX_PARAMETERS: f64 = 2e10;
 
 /// Checks the sizes of a model.
 pub fn sizes(model: &ModelSpec, check: &Check) -> Result<(), SpecError> {
@@ -31,9 +31,9 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     let patches = (model.image_size / model.patch_size).pow(2);
     check.that(
         "model.patch_size",
-        patches <= MOST_PATCHES,
+        patches <= MAX_PATCHES,
         format!(
-            "a patch that makes at most {MOST_PATCHES} patches of an image; this makes {patches}"
+            "a patch that makes at most {MAX_PATCHES} patches of an image; this makes {patches}"
         ),
     )?;
     check.that(
@@ -147,8 +147,8 @@ fn transformer(sizes: Sizes, check: &Check) -> Result<(), SpecError> {
     let size = depth as f64 * (4.0 + 2.0 * mlp_ratio) * width * width + rows * width;
     check.that(
         "model.dim",
-        size <= MOST_PARAMETERS,
-        format!("a model of at most {MOST_PARAMETERS:e} parameters; this has about {size:.1e}"),
+        size <= MAX_PARAMETERS,
+        format!("a model of at most {MAX_PARAMETERS:e} parameters; this has about {size:.1e}"),
     )?;
     check.that("model.norm_eps", norm_eps > 0.0 && norm_eps <= 1.0, "a number above 0, at most 1")
 }

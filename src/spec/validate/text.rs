@@ -13,13 +13,13 @@ pub fn texts(
     check: &Check,
 ) -> Result<(), SpecError> {
     // A text's special tokens, and one of its own.
-    const LEAST_TOKENS: usize = 4;
+    const MIN_TOKENS: usize = 4;
     // The bytes and the special tokens.
-    const LEAST_VOCABULARY: usize = 260;
+    const MIN_VOCABULARY: usize = 260;
     let positions =
-        format!("at least {LEAST_TOKENS}, for a text's special tokens and one of its own");
-    check.that("model.positions", model.positions >= LEAST_TOKENS, positions)?;
-    check.between("data.max_tokens", data.max_tokens, LEAST_TOKENS, model.positions)?;
+        format!("at least {MIN_TOKENS}, for a text's special tokens and one of its own");
+    check.that("model.positions", model.positions >= MIN_TOKENS, positions)?;
+    check.between("data.max_tokens", data.max_tokens, MIN_TOKENS, model.positions)?;
     let read = [
         ("data.text_column", Some(&data.text_column)),
         ("data.pair_column", data.pair_column.as_ref()),
@@ -32,7 +32,7 @@ pub fn texts(
         let types = "0, for a model that does not tell the texts of a pair apart, or at least 2";
         check.that("model.token_types", model.token_types != 1, types)?;
     }
-    let Some(own) = &data.tokenizer else {
+    let Some(tokenizer) = &data.tokenizer else {
         let beside = start.and_then(StartSpec::checkpoint_name).is_some();
         if beside {
             return Ok(());
@@ -45,33 +45,34 @@ pub fn texts(
             .help("arms that start from another arm have its tokenizer: name it once, for all arms")
             .at(check.origin("data")));
     };
-    let train = own.train.map(|kind| match kind {
+    let train = tokenizer.train.map(|kind| match kind {
         TokenizerKind::WordPiece => "word-piece",
         TokenizerKind::ByteLevelBpe => "byte-level-bpe",
     });
-    let sources = [("hub", own.hub.as_deref()), ("path", own.path.as_deref()), ("train", train)];
+    let sources =
+        [("hub", tokenizer.hub.as_deref()), ("path", tokenizer.path.as_deref()), ("train", train)];
     one_source("data.tokenizer", "of a tokenizer", &sources, check)?;
-    if let Some(repository) = &own.hub {
+    if let Some(repository) = &tokenizer.hub {
         hub_name("data.tokenizer.hub", repository, check)?;
     }
     let trained = "a trained tokenizer alone has it: `train: word-piece`";
-    if own.train.is_none() {
-        check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), trained)?;
-        check.that("data.tokenizer.lowercase", own.lowercase.is_none(), trained)?;
+    if tokenizer.train.is_none() {
+        check.that("data.tokenizer.vocabulary", tokenizer.vocabulary.is_none(), trained)?;
+        check.that("data.tokenizer.lowercase", tokenizer.lowercase.is_none(), trained)?;
     }
-    if own.train == Some(TokenizerKind::ByteLevelBpe) {
+    if tokenizer.train == Some(TokenizerKind::ByteLevelBpe) {
         let pieces = "none beside `byte-level-bpe`, which keeps every letter";
-        check.that("data.tokenizer.lowercase", own.lowercase.is_none(), pieces)?;
+        check.that("data.tokenizer.lowercase", tokenizer.lowercase.is_none(), pieces)?;
     }
     if let Some(
         TrainedTokenizer::WordPiece { vocabulary, .. }
         | TrainedTokenizer::ByteLevelBpe { vocabulary },
-    ) = own.trained()
+    ) = tokenizer.trained()
     {
-        let least = format!("at least {LEAST_VOCABULARY}, as a trained tokenizer has");
-        check.that("model.vocabulary", model.vocabulary >= LEAST_VOCABULARY, least)?;
+        let least = format!("at least {MIN_VOCABULARY}, as a trained tokenizer has");
+        check.that("model.vocabulary", model.vocabulary >= MIN_VOCABULARY, least)?;
         let field = "data.tokenizer.vocabulary";
-        check.between(field, vocabulary, LEAST_VOCABULARY, model.vocabulary)?;
+        check.between(field, vocabulary, MIN_VOCABULARY, model.vocabulary)?;
     }
     Ok(())
 }

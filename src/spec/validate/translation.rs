@@ -40,23 +40,23 @@ pub fn translation(
                         batches of so many tokens would be mostly padding";
         check.that("data.group_by_length", data.group_by_length, expected)?;
     }
-    let own = &data.decoding;
-    check.between("data.decoding.beam", own.beam, 1, 1000)?;
-    let penalty = own.length_penalty.is_finite() && own.length_penalty >= 0.0;
+    let decoding = &data.decoding;
+    check.between("data.decoding.beam", decoding.beam, 1, 1000)?;
+    let penalty = decoding.length_penalty.is_finite() && decoding.length_penalty >= 0.0;
     check.that("data.decoding.length_penalty", penalty, "a number, 0 or more")?;
-    let ratio = (0.0..=100.0).contains(&own.length_ratio);
+    let ratio = (0.0..=100.0).contains(&decoding.length_ratio);
     check.that("data.decoding.length_ratio", ratio, "a number from 0 to 100")?;
     // The default may be more than a small model has positions.
     if check.says("data.decoding.extra_tokens") {
-        check.between("data.decoding.extra_tokens", own.extra_tokens, 1, model.positions)?;
+        check.between("data.decoding.extra_tokens", decoding.extra_tokens, 1, model.positions)?;
     }
-    check.between("data.decoding.validate_every", own.validate_every, 1, 1_000_000)?;
+    check.between("data.decoding.validate_every", decoding.validate_every, 1, 1_000_000)?;
     // Else training would end before a second translation of validation.
     let compared = run.training.patience.filter(|_| run.training.select == Select::Best);
-    let waits = compared.is_none_or(|patience| patience >= own.validate_every);
+    let waits = compared.is_none_or(|patience| patience >= decoding.validate_every);
     let expected = format!(
         "at least {}, as `data.decoding.validate_every`: other epochs have no metric",
-        own.validate_every
+        decoding.validate_every
     );
     check.that("training.patience", waits, expected)
 }
@@ -67,35 +67,36 @@ fn tokenizer(
     check: &Check,
 ) -> Result<(), SpecError> {
     // The bytes, or room for an alphabet, and the special tokens.
-    const LEAST_VOCABULARY: usize = 260;
-    let own = &data.tokenizer;
-    let train = own.train.map(|kind| match kind {
+    const MIN_VOCABULARY: usize = 260;
+    let tokenizer = &data.tokenizer;
+    let train = tokenizer.train.map(|kind| match kind {
         TranslationTokenizerKind::Words => "words",
         TranslationTokenizerKind::ByteLevelBpe => "byte-level-bpe",
         TranslationTokenizerKind::Unigram => "unigram",
     });
-    let sources = [("hub", own.hub.as_deref()), ("path", own.path.as_deref()), ("train", train)];
+    let sources =
+        [("hub", tokenizer.hub.as_deref()), ("path", tokenizer.path.as_deref()), ("train", train)];
     one_source("data.tokenizer", "of tokens", &sources, check)?;
-    if let Some(repository) = &own.hub {
+    if let Some(repository) = &tokenizer.hub {
         hub_name("data.tokenizer.hub", repository, check)?;
     }
     check.that(
         "model.shared_embedding",
-        own.is_shared() || !model.shared_embedding,
+        tokenizer.is_shared() || !model.shared_embedding,
         "`false`, or one tokenizer for both languages, `data.tokenizer.joint: true`",
     )?;
     let one = "`both` or `none`: both languages have one tokenizer";
-    let same = own.keep_hyphens.of_source() == own.keep_hyphens.of_target();
-    check.that("data.tokenizer.keep_hyphens", !own.joint || same, one)?;
-    match own.train {
+    let same = tokenizer.keep_hyphens.of_source() == tokenizer.keep_hyphens.of_target();
+    check.that("data.tokenizer.keep_hyphens", !tokenizer.joint || same, one)?;
+    match tokenizer.train {
         None => {
             let trained = "none: a tokenizer that is read is as it is";
             let given = [
-                ("joint", own.joint),
-                ("vocabulary", own.vocabulary.is_some()),
-                ("keep_hyphens", own.keep_hyphens != KeepHyphens::None),
-                ("minimum_count", own.minimum_count.is_some()),
-                ("normalisation", own.normalisation != Normalisation::None),
+                ("joint", tokenizer.joint),
+                ("vocabulary", tokenizer.vocabulary.is_some()),
+                ("keep_hyphens", tokenizer.keep_hyphens != KeepHyphens::None),
+                ("minimum_count", tokenizer.minimum_count.is_some()),
+                ("normalisation", tokenizer.normalisation != Normalisation::None),
             ];
             given.into_iter().try_for_each(|(field, is_given)| {
                 check.that(&format!("data.tokenizer.{field}"), !is_given, trained)
@@ -103,23 +104,23 @@ fn tokenizer(
         }
         Some(TranslationTokenizerKind::Words) => {
             let none = "none: there are as many words as there are";
-            check.that("data.tokenizer.vocabulary", own.vocabulary.is_none(), none)?;
-            let count = own.minimum_count();
+            check.that("data.tokenizer.vocabulary", tokenizer.vocabulary.is_none(), none)?;
+            let count = tokenizer.minimum_count();
             check.between("data.tokenizer.minimum_count", count, 1, 1_000_000_000)
         }
         Some(TranslationTokenizerKind::ByteLevelBpe | TranslationTokenizerKind::Unigram) => {
             let none = "none: subword tokenizers have no minimum count";
-            check.that("data.tokenizer.minimum_count", own.minimum_count.is_none(), none)?;
+            check.that("data.tokenizer.minimum_count", tokenizer.minimum_count.is_none(), none)?;
             let none = "`none`: only `train: words` has words";
             check.that(
                 "data.tokenizer.keep_hyphens",
-                own.keep_hyphens == KeepHyphens::None,
+                tokenizer.keep_hyphens == KeepHyphens::None,
                 none,
             )?;
             let rows = model.source_vocabulary.min(model.target_vocabulary);
-            let least = format!("at least {LEAST_VOCABULARY}, as a trained tokenizer has");
-            check.that("model.target_vocabulary", rows >= LEAST_VOCABULARY, least)?;
-            check.between("data.tokenizer.vocabulary", own.vocabulary(), LEAST_VOCABULARY, rows)
+            let least = format!("at least {MIN_VOCABULARY}, as a trained tokenizer has");
+            check.that("model.target_vocabulary", rows >= MIN_VOCABULARY, least)?;
+            check.between("data.tokenizer.vocabulary", tokenizer.vocabulary(), MIN_VOCABULARY, rows)
         }
     }
 }

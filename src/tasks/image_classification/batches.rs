@@ -12,11 +12,11 @@ use crate::tasks::blueprint::activations;
 use crate::tasks::data_set::{BatchPlan, DataSet, Split, batches_of, epoch_order};
 
 /// Bytes of a split that a device holds at most. Larger splits are transferred batch by batch.
-const MOST_HELD: usize = 4 << 30;
+const MAX_HELD: usize = 4 << 30;
 
 /// Whether a device holds a split of this many bytes.
 pub fn is_held(bytes: usize) -> bool {
-    bytes <= MOST_HELD
+    bytes <= MAX_HELD
 }
 
 /// A batch of images.

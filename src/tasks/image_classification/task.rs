@@ -52,8 +52,8 @@ impl<'a> Task for ImageClassification<'a> {
         match &batch.others {
             None => on(&batch.labels),
             Some((others, share)) => {
-                let own = ops::scale(&on(&batch.labels)?, *share)?;
-                ops::sum(&[&own, &ops::scale(&on(others)?, 1.0 - share)?])
+                let own_loss = ops::scale(&on(&batch.labels)?, *share)?;
+                ops::sum(&[&own_loss, &ops::scale(&on(others)?, 1.0 - share)?])
             }
         }
     }

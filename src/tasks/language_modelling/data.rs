@@ -51,7 +51,9 @@ impl Cutting {
             batch,
             epoch_windows: data.epoch_windows,
             stride: data.stride(positions),
-            random: data.evaluation.map(|own| own.random_batches.saturating_mul(batch)),
+            random: data
+                .evaluation
+                .map(|evaluation| evaluation.random_batches.saturating_mul(batch)),
         }
     }
 

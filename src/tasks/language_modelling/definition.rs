@@ -89,18 +89,18 @@ impl Definition for RunningText {
     /// Which windows are trained on does not matter.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
         let mut data = data.clone();
-        if let DataSpec::Language(own) = &mut data {
-            (own.windows, own.epoch_windows) = (Windows::default(), None);
+        if let DataSpec::Language(section) = &mut data {
+            (section.windows, section.epoch_windows) = (Windows::default(), None);
         }
         data
     }
 
     /// The tokenizer, if the spec names one on the Hub.
     fn model_files(&self, spec: &RunSpec) -> Result<Vec<ModelFiles>> {
-        let Some(LanguageTokenizer::Pieces(own)) = &section(spec).tokenizer else {
+        let Some(LanguageTokenizer::Pieces(tokenizer)) = &section(spec).tokenizer else {
             return Ok(Vec::new());
         };
-        let Some(name) = own.hub.as_ref().map(|name| format!("{HUB_PREFIX}{name}")) else {
+        let Some(name) = tokenizer.hub.as_ref().map(|name| format!("{HUB_PREFIX}{name}")) else {
             return Ok(Vec::new());
         };
         let source = Source::of_hub(&name, Kind::Model)?;

@@ -34,9 +34,9 @@ pub fn generate(generation: &Generation) -> Result<Continuation> {
             .into());
     }
     let blueprint = LanguageModelling::blueprint(spec);
-    let (store, own) = blueprint.evaluate(device)?;
+    let (store, decoder) = blueprint.evaluate(device)?;
     store.load(tensors)?;
-    drop(own);
+    drop(decoder);
     let decoder = blueprint.frozen(&store)?;
     let mut sampler = Sampler::new(&generation.sampling);
     let known = vocabulary.rows();

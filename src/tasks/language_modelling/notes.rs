@@ -12,10 +12,12 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
         None => "tokens by the tokenizer beside the weights it starts from".to_string(),
         Some(LanguageTokenizer::Characters) => "characters".to_string(),
         Some(LanguageTokenizer::Bytes) => "bytes".to_string(),
-        Some(LanguageTokenizer::Pieces(own)) => match own.hub.as_ref().or(own.path.as_ref()) {
-            Some(name) => format!("tokens by the tokenizer of {name}"),
-            None => "tokens by byte-level BPE of the training split".to_string(),
-        },
+        Some(LanguageTokenizer::Pieces(tokenizer)) => {
+            match tokenizer.hub.as_ref().or(tokenizer.path.as_ref()) {
+                Some(name) => format!("tokens by the tokenizer of {name}"),
+                None => "tokens by byte-level BPE of the training split".to_string(),
+            }
+        }
     };
     let known = provenance.and_then(|p| p.task.get::<usize>("tokenizer_tokens"));
     let known = known.map_or_else(String::new, |tokens| format!(" ({tokens} known)"));

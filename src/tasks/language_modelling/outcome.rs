@@ -73,14 +73,14 @@ pub fn outcomes<'l>(
 ) -> Vec<Outcome> {
     let surprise = unigram(ids.get(1..).unwrap_or_default());
     let outcome = |(index, window): (usize, &Window)| {
-        let (start, own) = (window.first(), losses(index));
+        let (start, losses) = (window.first(), losses(index));
         let scored = start..window.end + 1;
         Outcome {
             window: index,
             start,
             tokens: window.scored,
             bytes: bytes[scored.clone()].iter().map(|bytes| u64::from(*bytes)).sum(),
-            loss: own[own.len() - window.scored..].iter().map(|loss| f64::from(*loss)).sum(),
+            loss: losses[losses.len() - window.scored..].iter().map(|loss| f64::from(*loss)).sum(),
             unigram: ids[scored].iter().filter_map(|id| surprise.get(id)).sum(),
         }
     };

@@ -105,7 +105,7 @@ mod tests {
 
     /// −ln of the probability that a row of logits gives a token.
     fn surprise(logits: &[f32], token: u32) -> f64 {
-        let sum: f64 = logits.iter().map(|own| f64::from(*own).exp()).sum();
+        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
         sum.ln() - f64::from(logits[token as usize])
     }
 

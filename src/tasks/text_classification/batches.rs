@@ -56,8 +56,8 @@ impl<'a> TextBatches<'a> {
         let padding = self.data.0.padding();
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         for (row, text) in examples.iter().enumerate() {
-            let (own, kinds) = texts.get(*text);
-            ids.extend_from_slice(own);
+            let (text_ids, kinds) = texts.get(*text);
+            ids.extend_from_slice(text_ids);
             types.extend(kinds.iter().map(|kind| u32::from(*kind)));
             ids.resize((row + 1) * tokens, padding);
             types.resize((row + 1) * tokens, 0);

@@ -102,16 +102,16 @@ impl Definition for Texts {
     /// Which texts make a batch of training does not matter.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
         let mut data = data.clone();
-        if let DataSpec::Text(own) = &mut data {
-            own.group_by_length = true;
+        if let DataSpec::Text(section) = &mut data {
+            section.group_by_length = true;
         }
         data
     }
 
     /// The tokenizer, if the spec names one on the Hub.
     fn model_files(&self, spec: &RunSpec) -> Result<Vec<ModelFiles>> {
-        let own = section(spec).tokenizer.as_ref().and_then(|own| own.hub.as_ref());
-        let Some(name) = own.map(|name| format!("{HUB_PREFIX}{name}")) else {
+        let hub = section(spec).tokenizer.as_ref().and_then(|tokenizer| tokenizer.hub.as_ref());
+        let Some(name) = hub.map(|name| format!("{HUB_PREFIX}{name}")) else {
             return Ok(Vec::new());
         };
         let source = Source::of_hub(&name, Kind::Model)?;

@@ -96,8 +96,8 @@ mod tests {
         for (pairs, f1, correlation) in cases {
             let outcomes = outcomes(pairs);
             assert!((macro_f1(&outcomes) - f1).abs() < 1e-12, "{pairs:?}: {}", macro_f1(&outcomes));
-            let own = matthews(&outcomes);
-            assert!((own - correlation).abs() < 1e-12, "{pairs:?}: {own}");
+            let computed = matthews(&outcomes);
+            assert!((computed - correlation).abs() < 1e-12, "{pairs:?}: {computed}");
         }
     }
 

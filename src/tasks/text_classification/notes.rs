@@ -12,14 +12,18 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let data = section(spec);
     let tokenizer = match &data.tokenizer {
         None => "the tokenizer beside the weights it starts from".to_string(),
-        Some(own) => match (own.train, own.hub.as_ref().or(own.path.as_ref())) {
-            (Some(TokenizerKind::WordPiece), _) => "word pieces of the training split".to_string(),
-            (Some(TokenizerKind::ByteLevelBpe), _) => {
-                "byte-level BPE of the training split".to_string()
+        Some(tokenizer) => {
+            match (tokenizer.train, tokenizer.hub.as_ref().or(tokenizer.path.as_ref())) {
+                (Some(TokenizerKind::WordPiece), _) => {
+                    "word pieces of the training split".to_string()
+                }
+                (Some(TokenizerKind::ByteLevelBpe), _) => {
+                    "byte-level BPE of the training split".to_string()
+                }
+                (None, Some(name)) => format!("the tokenizer of {name}"),
+                (None, None) => "a tokenizer".to_string(),
             }
-            (None, Some(name)) => format!("the tokenizer of {name}"),
-            (None, None) => "a tokenizer".to_string(),
-        },
+        }
     };
     let known = provenance.and_then(|p| p.task.get::<usize>("tokenizer_tokens"));
     let known = known.map_or_else(String::new, |tokens| format!(" ({tokens} tokens)"));

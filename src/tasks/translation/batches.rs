@@ -32,8 +32,8 @@ pub struct PairBatch {
 
 impl<'a> PairBatches<'a> {
     pub fn new(data: &'a Data, spec: &RunSpec, seed: u64, device: Device) -> PairBatches<'a> {
-        let (own, batch_size) = (section(spec), spec.training.batch_size);
-        let (batch_tokens, is_grouped) = (own.batch_tokens, own.group_by_length);
+        let (data_spec, batch_size) = (section(spec), spec.training.batch_size);
+        let (batch_tokens, is_grouped) = (data_spec.batch_tokens, data_spec.group_by_length);
         PairBatches { data, batch_size, batch_tokens, is_grouped, seed, device }
     }
 

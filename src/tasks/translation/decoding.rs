@@ -104,7 +104,7 @@ pub fn translate(
         if open.is_empty() {
             break;
         }
-        let last = |own: &Hypothesis| own.tokens.last().copied().unwrap_or(BOS);
+        let last = |hypothesis: &Hypothesis| hypothesis.tokens.last().copied().unwrap_or(BOS);
         let ids: Vec<u32> = open.iter().flat_map(|s| s.hypotheses.iter().map(last)).collect();
         let (rows, sentences) = (ids.len(), open.len());
         // The hypotheses of each sentence, the same number of each.
@@ -115,7 +115,9 @@ pub fn translate(
         let stay: Vec<Vec<usize>> = logits::with_logits(&next, |values| {
             let of_sentences = values.par_chunks(values.len() / sentences);
             let advanced = open.par_iter_mut().zip(of_sentences);
-            Ok(advanced.map(|(own, values)| own.advance(values, step, decoding)).collect())
+            Ok(advanced
+                .map(|(sentence, values)| sentence.advance(values, step, decoding))
+                .collect())
         })?;
         let (mut still_open, mut open_positions, mut kept_rows) = (vec![], vec![], vec![]);
         for (position, (sentence, stay)) in open.into_iter().zip(stay).enumerate() {
@@ -125,7 +127,8 @@ pub fn translate(
                 continue;
             }
             open_positions.push(position as u32);
-            kept_rows.extend(stay.into_iter().map(|own| (position * width + own) as u32));
+            kept_rows
+                .extend(stay.into_iter().map(|hypothesis| (position * width + hypothesis) as u32));
             still_open.push(sentence);
         }
         open = still_open;

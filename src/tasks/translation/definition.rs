@@ -132,9 +132,9 @@ impl Definition for SentencePairs {
     /// Which pairs make a batch of training does not matter.
     fn evaluated_data(&self, data: &DataSpec) -> DataSpec {
         let mut data = data.clone();
-        if let DataSpec::Translation(own) = &mut data {
-            own.batch_tokens = None;
-            own.group_by_length = true;
+        if let DataSpec::Translation(section) = &mut data {
+            section.batch_tokens = None;
+            section.group_by_length = true;
         }
         data
     }

@@ -25,9 +25,9 @@ pub fn translate_lines(lines: &Lines) -> Result<Translated> {
     let tokenizers = PairTokenizers::read(&data.tokenizer, "the run's tokenizer.json", tokenizer)?;
     tokenizers.expect_rows(&Sizes::of(model(spec)))?;
     let blueprint = Translation::blueprint(spec);
-    let (store, own) = blueprint.evaluate(device)?;
+    let (store, model) = blueprint.evaluate(device)?;
     store.load(tensors)?;
-    drop(own);
+    drop(model);
     let trained = blueprint.frozen(&store)?;
     let (known, begin) = (tokenizers.target.rows(), tokenizers.source.begins());
     let mut decoding = Decoding::of(&data.decoding, known, begin);

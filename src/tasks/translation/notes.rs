@@ -12,18 +12,19 @@ use crate::tasks::start::is_tokenizer_uncompared;
 /// Describes the model, its sentences, and how translations are found and scored.
 pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
     let data = section(spec);
-    let own = &data.tokenizer;
-    let languages = if own.joint { "one tokenizer for both languages" } else { "a tokenizer each" };
+    let tokenizer = &data.tokenizer;
+    let languages =
+        if tokenizer.joint { "one tokenizer for both languages" } else { "a tokenizer each" };
     let trained = |what: &str| format!("{what} of the training split");
-    let tokens = match own.train {
+    let tokens = match tokenizer.train {
         Some(TranslationTokenizerKind::Words) => {
-            trained(&format!("whole words that occur at least {} times", own.minimum_count()))
+            trained(&format!("whole words that occur at least {} times", tokenizer.minimum_count()))
         }
         Some(TranslationTokenizerKind::ByteLevelBpe) => trained("byte-level BPE"),
         Some(TranslationTokenizerKind::Unigram) => trained("unigram pieces"),
-        None => format!("pieces of {}", own.name()),
+        None => format!("pieces of {}", tokenizer.name()),
     };
-    let tokens = match own.normalisation {
+    let tokens = match tokenizer.normalisation {
         Normalisation::None => tokens,
         Normalisation::Nfkc => format!("{tokens}, in NFKC"),
     };
@@ -47,16 +48,16 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
 
 /// How translations of the test are found.
 pub fn decoding(spec: &RunSpec) -> String {
-    let own = &section(spec).decoding;
+    let decoding = &section(spec).decoding;
     let most = format!(
         "at most {} tokens for each of the source and {} more",
-        own.length_ratio, own.extra_tokens
+        decoding.length_ratio, decoding.extra_tokens
     );
-    match own.beam {
+    match decoding.beam {
         1 => format!("translated greedily, {most}"),
         beam => format!(
             "translated by a beam of {beam}, length penalty {}, {most}; validation greedily",
-            own.length_penalty
+            decoding.length_penalty
         ),
     }
 }

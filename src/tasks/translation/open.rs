@@ -42,11 +42,11 @@ impl TaskData for Data {
 
     fn record(&self) -> DataRecord {
         let files = self.0.files.iter().map(|(_, name, sha256)| (name.clone(), sha256.clone()));
-        let own = self.0.tokenizers.as_ref();
+        let tokenizers = self.0.tokenizers.as_ref();
         let task = TaskFields::default()
-            .with_some("tokenizer_sha256", own.map(PairTokenizers::sha256).as_ref())
-            .with_some("source_tokens", own.map(|own| own.source.rows()).as_ref())
-            .with_some("target_tokens", own.map(|own| own.target.rows()).as_ref());
+            .with_some("tokenizer_sha256", tokenizers.map(PairTokenizers::sha256).as_ref())
+            .with_some("source_tokens", tokenizers.map(|pair| pair.source.rows()).as_ref())
+            .with_some("target_tokens", tokenizers.map(|pair| pair.target.rows()).as_ref());
         DataRecord { files: files.collect(), task, notes: self.0.notes.clone() }
     }
 

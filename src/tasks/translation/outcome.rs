@@ -185,10 +185,10 @@ fn corpus_scores<'o>(
     let pairs = texts.zip(outcomes).map(|(text, o)| (text, o.reference.as_str()));
     let counts = || translated.clone().map(|(_, counts)| counts);
     [
-        counts().map(|own| own.bleu).sum::<BleuCounts>().score(),
+        counts().map(|counts| counts.bleu).sum::<BleuCounts>().score(),
         schemes.chrf.score(pairs),
-        counts().map(|own| own.ter).sum::<TerCounts>().score(),
-        counts().map(|own| own.word_bleu).sum::<BleuCounts>().score(),
+        counts().map(|counts| counts.ter).sum::<TerCounts>().score(),
+        counts().map(|counts| counts.word_bleu).sum::<BleuCounts>().score(),
     ]
 }
 
@@ -196,7 +196,7 @@ fn corpus_scores<'o>(
 /// copying the source has learned nothing.
 fn trivial_baselines(outcomes: &[Outcome], schemes: &Schemes) -> Vec<TrivialBaseline> {
     let of = |answer: &'static str, translated: Option<Vec<(&str, Counts)>>, is_least: bool| {
-        let translated = translated.filter(|own| !own.is_empty())?;
+        let translated = translated.filter(|translations| !translations.is_empty())?;
         let scores = corpus_scores(outcomes, translated.iter().copied(), schemes);
         let metrics = scores.map(Some).into_iter().chain([None]).collect();
         let counts = translated.iter().map(|(_, counts)| counts.bleu);
@@ -211,8 +211,8 @@ fn trivial_baselines(outcomes: &[Outcome], schemes: &Schemes) -> Vec<TrivialBase
     };
     let copied = outcomes.iter().map(|o| Some((o.source.as_str(), o.without_model.copy?)));
     let replaced = outcomes.iter().map(|o| {
-        let own = o.without_model.dictionary.as_ref()?;
-        Some((own.text.as_str(), own.counts))
+        let translation = o.without_model.dictionary.as_ref()?;
+        Some((translation.text.as_str(), translation.counts))
     });
     let copied = of("copying the source", copied.collect(), true);
     let dictionary = "a word-for-word dictionary of the training split (IBM Model 1)";
@@ -221,7 +221,9 @@ fn trivial_baselines(outcomes: &[Outcome], schemes: &Schemes) -> Vec<TrivialBase
 
 /// What each sentence adds to BLEU.
 fn statistics(counts: impl Iterator<Item = BleuCounts>) -> ExampleStatistics {
-    ExampleStatistics::new(counts.map(|own| own.to_row()), |sums| BleuCounts::of_row(sums).score())
+    ExampleStatistics::new(counts.map(|sentence| sentence.to_row()), |sums| {
+        BleuCounts::of_row(sums).score()
+    })
 }
 
 /// Computes the results of a run from its stored outcomes.
@@ -247,12 +249,12 @@ pub fn assess(run: &RunFolder) -> Result<Assessment> {
 pub fn samples(run: &RunFolder, most: usize) -> Result<Samples> {
     let outcomes: Vec<Outcome> = run.read_lines(RunFolder::TEST)?;
     let examples = evenly_spaced(outcomes.len(), most).map(|place| {
-        let own = &outcomes[place];
+        let outcome = &outcomes[place];
         Sample {
-            example: own.sentence,
-            input: own.source.clone(),
-            reference: own.reference.clone(),
-            output: own.hypothesis.clone().unwrap_or_default(),
+            example: outcome.sentence,
+            input: outcome.source.clone(),
+            reference: outcome.reference.clone(),
+            output: outcome.hypothesis.clone().unwrap_or_default(),
         }
     });
     Ok(Samples { input: "source", of: outcomes.len(), examples: examples.collect() })
@@ -291,7 +293,7 @@ mod tests {
     fn outcomes() -> Vec<Outcome> {
         let outcome = |(sentence, texts): (usize, [&str; 4])| {
             let [source, reference, hypothesis, replaced] = texts;
-            let own = Reference {
+            let target = Reference {
                 sentence,
                 source,
                 reference,
@@ -299,11 +301,11 @@ mod tests {
                 tokens: 5,
                 loss: 4.0,
             };
-            let counts = |text: &str| own.counts(text, text, &SCHEMES);
+            let counts = |text: &str| target.counts(text, text, &SCHEMES);
             let text = replaced.to_string();
             let dictionary = Some(Replaced { counts: counts(&text), text });
             let without_model = WithoutModel { copy: Some(counts(source)), dictionary };
-            own.outcome(Some(hypothesis.into()), without_model, &SCHEMES)
+            target.outcome(Some(hypothesis.into()), without_model, &SCHEMES)
         };
         SENTENCES.into_iter().enumerate().map(outcome).collect()
     }
@@ -317,7 +319,7 @@ mod tests {
             // The same texts as translations of a model.
             let of_model: Vec<Outcome> = (outcomes.iter().zip(SENTENCES))
                 .map(|(o, texts)| {
-                    let own = texts[text];
+                    let translation = texts[text];
                     let reference = Reference {
                         sentence: 0,
                         source: "",
@@ -326,12 +328,12 @@ mod tests {
                         tokens: 5,
                         loss: 4.0,
                     };
-                    reference.outcome(Some(own.into()), WithoutModel::default(), &SCHEMES)
+                    reference.outcome(Some(translation.into()), WithoutModel::default(), &SCHEMES)
                 })
                 .collect();
             let want = scores(&of_model, &SCHEMES).metrics;
-            let own: Vec<f64> = baseline.metrics.iter().filter_map(|value| *value).collect();
-            assert_eq!((own.as_slice(), baseline.metrics.len()), (&want[..4], 5));
+            let metrics: Vec<f64> = baseline.metrics.iter().filter_map(|value| *value).collect();
+            assert_eq!((metrics.as_slice(), baseline.metrics.len()), (&want[..4], 5));
             assert!(baseline.value() > 0.0);
         }
         // A model must beat copying.
@@ -357,12 +359,12 @@ mod tests {
     #[test]
     fn statistics_give_the_metric_of_the_whole() {
         let outcomes = outcomes();
-        let own = statistics(outcomes.iter().map(|o| o.bleu));
+        let statistics = statistics(outcomes.iter().map(|o| o.bleu));
         let whole = scores(&outcomes, &SCHEMES).metrics[0];
-        assert_eq!(own.score(&[0, 1, 2]), whole);
-        let mean = (0..3).map(|i| own.score(&[i])).sum::<f64>() / 3.0;
+        assert_eq!(statistics.score(&[0, 1, 2]), whole);
+        let mean = (0..3).map(|i| statistics.score(&[i])).sum::<f64>() / 3.0;
         assert!((mean - whole).abs() > 1.0, "{mean} {whole}");
         let twice = [&outcomes[1], &outcomes[1]].map(|o| o.clone());
-        assert_eq!(own.score(&[1, 1]), scores(&twice, &SCHEMES).metrics[0]);
+        assert_eq!(statistics.score(&[1, 1]), scores(&twice, &SCHEMES).metrics[0]);
     }
 }

@@ -123,7 +123,7 @@ impl BleuCounts {
 impl AddAssign for BleuCounts {
     // Saturates, because counts are also read from files.
     fn add_assign(&mut self, other: BleuCounts) {
-        let add = |own: &mut u64, other: u64| *own = own.saturating_add(other);
+        let add = |count: &mut u64, other: u64| *count = count.saturating_add(other);
         for n in 0..MAX_NGRAM_ORDER {
             add(&mut self.correct[n], other.correct[n]);
             add(&mut self.total[n], other.total[n]);
@@ -283,10 +283,10 @@ mod tests {
             (spaced(&self.hypotheses), [spaced(&self.references)])
         }
 
-        fn check(&self, metric: &str, number: usize, own: f64) {
+        fn check(&self, metric: &str, number: usize, score: f64) {
             let expected = self.scores[metric];
-            let far = (own - expected).abs();
-            assert!(far < 1e-9, "{metric} of corpus {number}: {own}, by Python {expected}");
+            let far = (score - expected).abs();
+            assert!(far < 1e-9, "{metric} of corpus {number}: {score}, by Python {expected}");
         }
     }
 
@@ -303,9 +303,9 @@ mod tests {
         let bleu = BLEU.iter().map(|(name, scheme)| (*name, scheme.signature()));
         let chrf = CHRF.iter().map(|(name, scheme)| (*name, scheme.signature()));
         let ter = TER.iter().map(|(name, scheme)| (*name, scheme.signature()));
-        let own: Vec<(&str, String)> = bleu.chain(chrf).chain(ter).collect();
-        assert_eq!(own.len(), expected.len());
-        for (name, signature) in own {
+        let signatures: Vec<(&str, String)> = bleu.chain(chrf).chain(ter).collect();
+        assert_eq!(signatures.len(), expected.len());
+        for (name, signature) in signatures {
             assert_eq!(signature, expected[name], "{name}");
         }
     }
@@ -317,9 +317,9 @@ mod tests {
                 let of = |(hypothesis, reference)| BleuCounts::of(hypothesis, reference, scheme);
                 let counts: Vec<BleuCounts> = corpus.pairs().map(of).collect();
                 assert_eq!(counts.len(), corpus.sentences[name].len());
-                for (own, expected) in counts.iter().zip(&corpus.sentences[name]) {
-                    let lengths = [own.hypothesis, own.reference];
-                    let flat = [&lengths[..], &own.correct, &own.total].concat();
+                for (sentence, expected) in counts.iter().zip(&corpus.sentences[name]) {
+                    let lengths = [sentence.hypothesis, sentence.reference];
+                    let flat = [&lengths[..], &sentence.correct, &sentence.total].concat();
                     assert_eq!(&flat, expected, "{name} of corpus {number}");
                 }
                 corpus.check(name, number, counts.into_iter().sum::<BleuCounts>().score());
@@ -346,9 +346,9 @@ mod tests {
                 let of = |(hypothesis, reference)| TerCounts::of(hypothesis, reference, scheme);
                 let counts: Vec<TerCounts> = corpus.pairs().map(of).collect();
                 assert_eq!(counts.len(), corpus.sentences[name].len());
-                for (own, expected) in counts.iter().zip(&corpus.sentences[name]) {
+                for (sentence, expected) in counts.iter().zip(&corpus.sentences[name]) {
                     let expected = TerCounts { edits: expected[0], reference: expected[1] as f64 };
-                    assert_eq!(*own, expected, "{name} of corpus {number}");
+                    assert_eq!(*sentence, expected, "{name} of corpus {number}");
                 }
                 corpus.check(name, number, counts.into_iter().sum::<TerCounts>().score());
                 let (hypotheses, references) = corpus.texts();
@@ -377,13 +377,13 @@ mod tests {
             for (rows, want) in [&self.first, &self.second].into_iter().zip(self.scores) {
                 assert!((score(rows, &all) - want).abs() < 1e-9, "{name}");
             }
-            let own = paired_bootstrap(self.first.len(), |drawn| {
+            let p_value = paired_bootstrap(self.first.len(), |drawn| {
                 score(&self.first, drawn) - score(&self.second, drawn)
             });
             // Four standard errors of 1,000 resamples.
             let error = (self.p * (1.0 - self.p) / f64::from(RESAMPLES)).sqrt();
-            let far = (own.unwrap() - self.p).abs();
-            assert!(far < 4.0 * error + 0.002, "{name}: {own:?}, by Python {}", self.p);
+            let far = (p_value.unwrap() - self.p).abs();
+            assert!(far < 4.0 * error + 0.002, "{name}: {p_value:?}, by Python {}", self.p);
         }
     }
 

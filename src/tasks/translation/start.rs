@@ -29,7 +29,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
             (loaded.tokenizer.as_deref().map(String::from_utf8_lossy), beside)
         }
         Base::Arm { data: other, .. } => {
-            let json = other.0.tokenizers.as_ref().map(|own| own.json().into());
+            let json = other.0.tokenizers.as_ref().map(|tokenizers| tokenizers.json().into());
             (json, "the tokenizers of the arm that it starts from".to_string())
         }
     };
@@ -39,8 +39,10 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         return Err(Fault::new("the weights to start from were trained with other tokenizers")
             .within("data.tokenizer")
             .found(match &section(run).tokenizer {
-                own if own.train.is_some() => "those of this run's training split".to_string(),
-                own => format!("those of {}", own.name()),
+                tokenizer if tokenizer.train.is_some() => {
+                    "those of this run's training split".to_string()
+                }
+                tokenizer => format!("those of {}", tokenizer.name()),
             })
             .expected(name)
             .help(

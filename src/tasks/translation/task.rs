@@ -38,8 +38,8 @@ impl<'a> Translation<'a> {
     pub fn new(data: &'a Data, spec: &RunSpec, seed: u64, device: Device) -> Self {
         let tokenizers = data.0.tokenizers.as_ref();
         let rows = spec.model.classes();
-        let known = tokenizers.map_or(rows, |own| own.target.rows());
-        let sources_begin = tokenizers.is_none_or(|own| own.source.begins());
+        let known = tokenizers.map_or(rows, |tokenizers| tokenizers.target.rows());
+        let sources_begin = tokenizers.is_none_or(|tokenizers| tokenizers.source.begins());
         Translation {
             data: &data.0,
             batches: PairBatches::new(data, spec, seed, device),
@@ -119,8 +119,10 @@ impl<'a> Task for Translation<'a> {
         predictions: Vec<Predictions>,
     ) -> Result<Vec<Outcome>> {
         let pairs = self.batches.split(split);
-        let (losses, translations): (Vec<Tensor>, Vec<_>) =
-            predictions.into_iter().map(|own| (own.losses, own.translations)).unzip();
+        let (losses, translations): (Vec<Tensor>, Vec<_>) = predictions
+            .into_iter()
+            .map(|prediction| (prediction.losses, prediction.translations))
+            .unzip();
         let losses = Tensor::cat(&losses, 0)?.to_vec1::<f32>()?;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; pairs.len()];
         let mut next = 0;
@@ -128,7 +130,7 @@ impl<'a> Task for Translation<'a> {
             let mut translations = translations.map(Vec::into_iter);
             for pair in &batch.examples {
                 let (_, tokens) = pairs.lengths(*pair);
-                let own = &losses[next..next + tokens];
+                let token_losses = &losses[next..next + tokens];
                 next += tokens;
                 let reference = Reference {
                     sentence: *pair,
@@ -137,7 +139,7 @@ impl<'a> Task for Translation<'a> {
                     // Nothing is compared with the training split.
                     in_words: pairs.in_words.get(*pair).map_or("", String::as_str),
                     tokens,
-                    loss: own.iter().map(|loss| f64::from(*loss)).sum(),
+                    loss: token_losses.iter().map(|loss| f64::from(*loss)).sum(),
                 };
                 let ids = translations.as_mut().and_then(Iterator::next);
                 let hypothesis = ids.map(|ids| self.text(&ids)).transpose()?;
@@ -160,15 +162,16 @@ impl Translation<'_> {
     /// The text of a translation. Random data have no words.
     fn text(&self, ids: &[u32]) -> Result<String> {
         match self.tokenizers {
-            Some(own) => own.target.text(ids).map_err(candle_core::Error::wrap),
+            Some(tokenizers) => tokenizers.target.text(ids).map_err(candle_core::Error::wrap),
             None => Ok(String::new()),
         }
     }
 
     /// What is translated without a model, for the same sentence. Random data have no words.
     fn without_model(&self, target: &Reference) -> Result<WithoutModel> {
-        let Some(own) = self.tokenizers else { return Ok(WithoutModel::default()) };
-        let in_words = |text: &str| own.target.in_words(text).map_err(candle_core::Error::wrap);
+        let Some(tokenizers) = self.tokenizers else { return Ok(WithoutModel::default()) };
+        let in_words =
+            |text: &str| tokenizers.target.in_words(text).map_err(candle_core::Error::wrap);
         let copy = target.counts(target.source, &in_words(target.source)?, &self.schemes);
         let text = self.data.dictionary().replace(target.source);
         let counts = target.counts(&text, &in_words(&text)?, &self.schemes);

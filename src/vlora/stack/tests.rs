@@ -127,23 +127,23 @@ fn matrices_that_are_not_targets_stay_dense() {
 /// A target's own rank overrides the common one.
 #[test]
 fn rank_zero_full_rank_and_a_targets_own_rank() {
-    let with = |rank, own: Option<Rank>| {
+    let with = |rank, target_rank: Option<Rank>| {
         let spec = spec(Reference::Base, true, IncrementInit::Authors);
-        let targets = vec![TargetSpec { rank: own, ..TargetSpec::plain("mlp.fc1") }];
+        let targets = vec![TargetSpec { rank: target_rank, ..TargetSpec::plain("mlp.fc1") }];
         layers(&VloraSpec { rank, targets, ..spec }, "mlp.fc1")
     };
     let (dense, biases) = (SHAPE.0 * SHAPE.1, 6 * SHAPE.0);
-    for (rank, own, each) in [
+    for (rank, target_rank, each) in [
         (Rank::Of(0), None, 0),
         (Rank::Full, None, dense),
         (Rank::Of(2), Some(Rank::Of(3)), 3 * (SHAPE.0 + SHAPE.1)),
         (Rank::Full, Some(Rank::Of(0)), 0),
     ] {
-        let (store, layers) = with(rank, own);
-        assert_eq!(store.count(), 2 * dense + 4 * each + biases, "{rank:?} {own:?}");
+        let (store, layers) = with(rank, target_rank);
+        assert_eq!(store.count(), 2 * dense + 4 * each + biases, "{rank:?} {target_rank:?}");
         let apart = (layers[4].weight.materialise().unwrap() - value(&store, 3, "")).unwrap();
         let apart = apart.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert_eq!(apart == 0.0, own.is_none() || own == Some(Rank::Of(0)));
+        assert_eq!(apart == 0.0, target_rank.is_none() || target_rank == Some(Rank::Of(0)));
     }
 }
 

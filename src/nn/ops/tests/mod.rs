@@ -367,7 +367,7 @@ fn linear_agrees_in_blocks_of_every_kind() {
                 (true, true) => shapes[4] = &x_shape,
                 (false, _) => {}
             }
-            let own = |t: &[Variable]| {
+            let operands = |t: &[Variable]| {
                 let like = t[0].tensor();
                 let (x, w) = (typed(&x, like), typed(&matrix, like));
                 match (constant, tracked_x) {
@@ -377,7 +377,7 @@ fn linear_agrees_in_blocks_of_every_kind() {
                 }
             };
             let f = |t: &[Variable]| {
-                let (x, w) = own(t);
+                let (x, w) = operands(t);
                 let products = [LowRank { a: t[2].clone(), b: t[3].clone(), scale: 0.1 }];
                 let w = Weights { matrix: &w, products: &products, project: false };
                 linear(&x, w, Some(&t[0]), Epilogue::Add(&t[1]))
@@ -385,7 +385,7 @@ fn linear_agrees_in_blocks_of_every_kind() {
             let oracle = |t: &[Tensor]| {
                 let values: Vec<Variable> =
                     t.iter().map(|t| Variable::constant(t.clone())).collect();
-                let (x, w) = own(&values);
+                let (x, w) = operands(&values);
                 let (mut x, mut w) = (x.tensor().clone(), w.tensor().clone());
                 match (constant, tracked_x) {
                     (true, true) => x = t[4].clone(),
