@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use vlora::data::images::Size;
 use vlora::data::{Augmenter, ImageData};
 use vlora::nn::ops::{self, Dropout, Epilogue, Gelu, Mask, Weights};
-use vlora::nn::{Init, LowRank, StepKey, Update, Variable, adamw_update};
+use vlora::nn::{AdamWUpdate, Init, LowRank, StepKey, Variable, adamw_update};
 use vlora::random::{Purpose, Stream};
 
 #[global_allocator]
@@ -99,7 +99,7 @@ fn operations(c: &mut Criterion) {
     });
     let [p, m, v, g] = [(); 4].map(|()| tensor(&[wide, DIM]));
     let v = v.sqr().expect("positive second moments");
-    let update = Update {
+    let update = AdamWUpdate {
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,

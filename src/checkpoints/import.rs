@@ -14,7 +14,7 @@ use crate::error::Result;
 
 /// A checkpoint and its origin.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCheckpoint {
     pub checkpoint: Checkpoint,
     pub form: Form,
     /// The weights file, or the index of several.
@@ -27,17 +27,25 @@ pub struct Loaded {
 
 /// Reads the checkpoint at `path`: a file, the index of a sharded one, or a folder with either (a
 /// run's or a Hugging Face model's). Its form is recognised by the tensors' names.
-pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<Loaded> {
+pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<LoadedCheckpoint> {
     read_checkpoint_as(path, None, hints)
 }
 
 /// The same, for a known form. None recognises the form.
-pub fn read_checkpoint_as(path: &Path, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
+pub fn read_checkpoint_as(
+    path: &Path,
+    form: Option<Form>,
+    hints: &Hints,
+) -> Result<LoadedCheckpoint> {
     import_checkpoint(&read(path)?, form, hints)
 }
 
 /// Makes a checkpoint from a file that was already read. Without a form, it is recognised.
-pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -> Result<Loaded> {
+pub fn import_checkpoint(
+    file: &TensorFile,
+    form: Option<Form>,
+    hints: &Hints,
+) -> Result<LoadedCheckpoint> {
     let form = match form {
         Some(form) => form,
         None => recognise(file)?,
@@ -64,5 +72,5 @@ pub fn import_checkpoint(file: &TensorFile, form: Option<Form>, hints: &Hints) -
         _ => tokenizer::beside(&file.path)?,
     };
     let (path, sha256) = (file.path.clone(), file.sha256.clone());
-    Ok(Loaded { checkpoint, form, path, sha256, tokenizer })
+    Ok(LoadedCheckpoint { checkpoint, form, path, sha256, tokenizer })
 }

@@ -73,7 +73,7 @@ pub use file::{TensorFile, parse};
 pub use file_names::{CONFIG, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
 pub use form::{Exported, Form};
 pub use hints::Hints;
-pub use import::{Loaded, import_checkpoint, read_checkpoint, read_checkpoint_as};
+pub use import::{LoadedCheckpoint, import_checkpoint, read_checkpoint, read_checkpoint_as};
 pub use marian_config::MarianConfig;
 pub use metadata::Metadata;
 pub use needed::{needed, needed_after_index};

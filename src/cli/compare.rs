@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FormatName, clean, listed, place, print, print_as, several};
+use super::{FormatName, clean, find_run, listed, print, print_as, several};
 use crate::error::Result;
 use crate::report::{Format, RunComparison, count};
 use crate::tasks::evidence;
@@ -28,8 +28,8 @@ pub struct CompareArgs {
 const MAX_LISTED: usize = 20;
 
 pub fn compare(args: &CompareArgs) -> Result<()> {
-    let (experiment, first) = place(&args.first)?;
-    let (other, second) = place(&args.second)?;
+    let (experiment, first) = find_run(&args.first)?;
+    let (other, second) = find_run(&args.second)?;
     let runs = [&experiment.run(&first), &other.run(&second)];
     let comparison = RunComparison::read(&|run| evidence(&run.spec.spec), runs)?;
     let examples = comparison.examples();

@@ -9,7 +9,7 @@ use super::numbers::{number, whole};
 use super::weights::{check_options, refuse_overwriting};
 use super::{DeviceArgs, FormatArgs, FormatName, eprint_line, print_as};
 use crate::atomic::write_atomic;
-use crate::checkpoints::{Loaded, read_checkpoint};
+use crate::checkpoints::{LoadedCheckpoint, read_checkpoint};
 use crate::error::Result;
 use crate::models;
 use crate::report::{Align, Cell, Format, Row, Table, count, plain};
@@ -173,7 +173,7 @@ fn tell_overrides_without_effect(args: &EvaluateArgs, variant: &Variant, kind: D
 /// One row.
 fn table(
     args: &EvaluateArgs,
-    loaded: &Loaded,
+    loaded: &LoadedCheckpoint,
     run: Option<&IntactRun>,
     variant: &Variant,
     done: &Evaluated,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::numbers::{number, whole};
-use super::{DeviceArgs, place};
+use super::{DeviceArgs, find_run};
 use crate::error::{Fault, Result};
 use crate::runner::{GenerationRequest, generate as generated};
 use crate::tasks::{Continuation, Sampling};
@@ -47,7 +47,7 @@ pub struct GenerateArgs {
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let sampling = sampling(args)?;
     let device = args.device.select()?;
-    let (experiment, id) = place(&args.run)?;
+    let (experiment, id) = find_run(&args.run)?;
     let request = GenerationRequest { prompt: &args.prompt, tokens: args.tokens, sampling };
     let Continuation { text, time } = generated(&experiment.run(&id), request, &device)?;
     if args.speed {

@@ -14,7 +14,7 @@ use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
 use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
-use crate::runner::{Origin, Plan, PlannedRun, device_list, planned_kind};
+use crate::runner::{Invocation, Plan, PlannedRun, device_list, planned_kind};
 use crate::spec::{SlurmSpec, option_fault, time_fault, value_fault};
 use crate::terminal::print_data;
 
@@ -194,7 +194,7 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     tell_unused_values(&experiment);
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
-    plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
+    plan.invocation = Invocation::of_process(&args.out.out, &args.spec.set);
     let directory = std::env::current_dir()
         .map_err(|e| Error::from(Fault::failed(format!("the working folder is not known: {e}"))))?;
     let records = directory.join(slurm::folder(&folder));

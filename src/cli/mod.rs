@@ -409,7 +409,7 @@ fn clean(text: &str) -> String {
 }
 
 /// The experiment and the id of a run's folder, or of an id under `results`.
-fn place(run: &Path) -> Result<(ExperimentFolder, String)> {
+fn find_run(run: &Path) -> Result<(ExperimentFolder, String)> {
     let bare = run.to_str().filter(|id| !run.exists() && !id.contains('/'));
     let under = |id: &str| {
         let all = ExperimentFolder::all(Path::new("results")).into_iter();

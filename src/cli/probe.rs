@@ -11,7 +11,7 @@ use super::hub::LockedHubArgs;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
 use super::{
-    DeviceArgs, FormatArgs, FormatName, clean, eprint_line, place, recorded_spec, several,
+    DeviceArgs, FormatArgs, FormatName, clean, eprint_line, find_run, recorded_spec, several,
 };
 use crate::error::{Error, Fault, Result};
 use crate::report::{FinishedRun, Summary};
@@ -63,7 +63,7 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
             (whole, ids)
         }
         false => {
-            let (experiment, id) = place(path)?;
+            let (experiment, id) = find_run(path)?;
             (experiment, vec![id])
         }
     };

@@ -17,7 +17,7 @@ use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
 use crate::report::{Summary, write_report};
 use crate::results::{ExperimentFolder, RunState};
-use crate::runner::{CheckpointInterval, Origin, Outcome, Plan, Workers, execute};
+use crate::runner::{CheckpointInterval, Invocation, Outcome, Plan, WorkerOptions, execute};
 use crate::spec::{Experiment, HUB_PREFIX, nearest};
 use crate::tasks::evidence;
 
@@ -166,7 +166,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
-    plan.origin = Origin::of_process(&args.out.out, &args.spec.set);
+    plan.invocation = Invocation::of_process(&args.out.out, &args.spec.set);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
         eprint_line(&format!(
             "note: what is read of the Hub may change from run to run; `vlora fetch {}` pins it",
@@ -188,7 +188,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         true => Ok(devices[worker].clone()),
         false => args.devices.another(worker),
     };
-    let workers = Workers {
+    let workers = WorkerOptions {
         interval: args.interval(),
         only: only.as_ref(),
         deadline: args.time_budget.and_then(|budget| started.checked_add(budget)),
@@ -198,7 +198,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         waits: args.wait,
         requires_progress: args.require_progress,
         devices: devices.len(),
-        ..Workers::new(args.jobs, &device_of)
+        ..WorkerOptions::new(args.jobs, &device_of)
     };
     let executed = execute(&plan, &folder, workers, stop, &mut progress);
     progress.finish();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::numbers::whole;
-use super::{DeviceArgs, place};
+use super::{DeviceArgs, find_run};
 use crate::error::{Fault, Result};
 use crate::runner::translate as translated;
 use crate::tasks::Translated;
@@ -34,7 +34,7 @@ pub fn translate(args: &TranslateArgs) -> Result<()> {
             .into());
     }
     let device = args.device.select()?;
-    let (experiment, id) = place(&args.run)?;
+    let (experiment, id) = find_run(&args.run)?;
     let read = |(i, line): (usize, std::io::Result<String>)| {
         line.map_err(|e| {
             Fault::new("the standard input cannot be read")

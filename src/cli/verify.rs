@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, clean, place, recorded_spec};
+use super::{DeviceArgs, clean, find_run, recorded_spec};
 use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::results::{ExperimentFolder, SeedEffects, Verification};
@@ -74,7 +74,7 @@ fn verify_run(
     device: &Device,
     stop: &AtomicBool,
 ) -> Result<Verification> {
-    let (experiment, id) = place(run)?;
+    let (experiment, id) = find_run(run)?;
     let (read, spec) = recorded_spec(&experiment, device)?;
     // Beside the runs, so that weights can be linked and there is room.
     let scratch = tempfile::Builder::new().prefix(".tmp-verify-").tempdir_in(experiment.path());

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 
 use super::hub::HubArgs;
 use super::numbers::{number, whole};
-use crate::checkpoints::{Checkpoint, Form, Hints, Loaded, authors_targets, read_checkpoint_as};
+use crate::checkpoints::{
+    Checkpoint, Form, Hints, LoadedCheckpoint, authors_targets, read_checkpoint_as,
+};
 use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::results::RunFolder;
@@ -68,7 +70,7 @@ fn form(name: &str) -> Option<Form> {
 }
 
 impl CheckpointArgs {
-    pub fn read(&self) -> Result<Loaded> {
+    pub fn read(&self) -> Result<LoadedCheckpoint> {
         let target_alphas = self.target_alphas()?;
         let hints = Hints {
             heads: self.heads,
@@ -120,7 +122,7 @@ impl CheckpointArgs {
     }
 
     /// Describes what was read, in a few lines.
-    pub fn describe(&self, loaded: &Loaded) -> String {
+    pub fn describe(&self, loaded: &LoadedCheckpoint) -> String {
         let checkpoint = &loaded.checkpoint;
         let mut lines = vec![format!("{}: {}", self.path.display(), loaded.form)];
         let described = checkpoint.description().into_iter();

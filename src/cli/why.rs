@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::runs::name;
-use super::{clean, place, several};
+use super::{clean, find_run, several};
 use crate::error::Result;
 use crate::results::{Provenance, RunFolder, SpecRecord, StartRecord};
 use crate::spec::{NUMERICS_VERSION, comparable_fields, identifying_fields};
@@ -23,7 +23,7 @@ pub struct WhyArgs {
 const MAX_VARIANTS: usize = 8;
 
 pub fn why(args: &WhyArgs) -> Result<()> {
-    let (experiment, id) = place(&args.run)?;
+    let (experiment, id) = find_run(&args.run)?;
     let run = experiment.run(&id);
     let SpecRecord { spec, seed, .. } = run.read_json(RunFolder::SPEC)?;
     let fields = identifying_fields(&spec);

@@ -9,7 +9,7 @@
 //! - A [`ReadSplit`]. Its `read` takes the tables of `split.files` one after the other, with the
 //!   columns that the spec names ([`Wanted`](super::select::Wanted)). It makes labels with
 //!   [`Labels`](super::labels::Labels), and gives each example a digest of its decoded content.
-//! - A call of [`load`] with the files of its section of the spec. On the result, [`Loaded::of`] gives
+//! - A call of [`load`] with the files of its section of the spec. On the result, [`LoadedDataset::of`] gives
 //!   the examples for training, validation and test, and [`Shared::notes`] the notes on duplicates.
 //!   [`sha256`] makes the hash that identifies the data of a run.
 
@@ -112,7 +112,7 @@ pub struct LoadedSplit<E> {
 }
 
 /// All splits of a dataset.
-pub struct Loaded<E> {
+pub struct LoadedDataset<E> {
     train: LoadedSplit<E>,
     /// The validation and test splits that have their own files.
     others: Vec<LoadedSplit<E>>,
@@ -125,7 +125,7 @@ pub struct Loaded<E> {
     pub shared: Shared,
 }
 
-impl<E> Loaded<E> {
+impl<E> LoadedDataset<E> {
     /// All splits that have their own files.
     pub fn splits(&self) -> impl Iterator<Item = &LoadedSplit<E>> {
         iter::once(&self.train).chain(&self.others)
@@ -175,7 +175,7 @@ pub fn load<R: ReadSplit>(
     label_column: &str,
     hub: &Hub,
     reader: &mut R,
-) -> Result<Loaded<R::Examples>> {
+) -> Result<LoadedDataset<R::Examples>> {
     let repository = hub.open(&Source::of(spec)?, Kind::Dataset)?;
     let layout = Layout::of_spec(&repository, spec)?;
     layout.note().iter().for_each(|note| hub.note(note));
@@ -224,7 +224,7 @@ pub fn load<R: ReadSplit>(
             }),
         }
     });
-    let mut loaded = Loaded { train, others, rows, classes, files, shared };
+    let mut loaded = LoadedDataset { train, others, rows, classes, files, shared };
     if spec.duplicates == Duplicates::Remove {
         loaded.remove_duplicates(R::EXAMPLE)?;
     }

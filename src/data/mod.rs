@@ -49,7 +49,9 @@ pub use images::{
 };
 pub use labels::{Classes, Labels, wrong_type};
 pub use layout::Layout;
-pub use load::{Loaded, LoadedSplit, OpenSplit, Read, ReadSplit, Role, load, needed, sha256};
+pub use load::{
+    LoadedDataset, LoadedSplit, OpenSplit, Read, ReadSplit, Role, load, needed, sha256,
+};
 pub use names::role;
 pub use select::{Select, Wanted};
 pub use source::{SplitFiles, read_split};

@@ -7,7 +7,7 @@ use crate::spec::{
     Precision, Rank, Reference, RunSpec, TargetSpec, Task, TrainingSpec, VitSpec, VitVariant,
     VloraSpec,
 };
-use crate::vlora::{Increment, Terms, Work, cheapest};
+use crate::vlora::{Increment, MultiplyAdds, Terms, cheapest};
 
 /// Parameter counts and work of all layers.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct Layers {
     biases: u64,
     norms: u64,
     lora: u64,
-    work: Work,
+    work: MultiplyAdds,
 }
 
 /// The increment of a weight in a layer; None where the layer owns the weight.
@@ -52,7 +52,7 @@ fn add_layer(all: &mut Layers, run: &RunSpec, layer: usize, rows: usize, needed:
 }
 
 /// The work of a layer's weight: the dense matrix and the chain of increments added to it.
-fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> Work {
+fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> MultiplyAdds {
     let frozen = run.lora.is_some();
     let chain: Vec<usize> = match (&run.vlora, increment(run, layer, weight)) {
         (Some(v), Some(_)) => {
@@ -85,7 +85,7 @@ fn work(run: &RunSpec, layer: usize, weight: &LayerWeight, rows: usize) -> Work 
     let mut work = cheapest(rows, (output, input), terms).1;
     if let Some(lora) = apart {
         let pair = (rows * lora.rank * (output + input)) as u128;
-        work += Work { forward: pair, backward: 2 * pair };
+        work += MultiplyAdds { forward: pair, backward: 2 * pair };
     }
     work
 }

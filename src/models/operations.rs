@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use crate::vlora::{self, Leaf, LinearUsage, Work};
+use crate::vlora::{self, Leaf, LinearUsage, MultiplyAdds};
 
 /// An operation of a forward pass: its sizes, and its parameters that get gradients.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,17 +133,17 @@ impl Operation {
 
     /// The multiply–adds of its matrix products. They include the input's gradient, unless the input
     /// is data.
-    pub fn work(&self) -> Work {
+    pub fn work(&self) -> MultiplyAdds {
         match self {
             Operation::Linear(linear) if linear.input_is_data => {
                 let (output, input) = linear.usage.sides;
                 let forward = linear.rows as u128 * output as u128 * input as u128;
                 let trained = linear.usage.matrix_is_trained();
-                Work { forward, backward: if trained { forward } else { 0 } }
+                MultiplyAdds { forward, backward: if trained { forward } else { 0 } }
             }
             Operation::Linear(linear) => linear.usage.work(linear.rows),
             Operation::Projections(all) => {
-                let mut sum = Work::default();
+                let mut sum = MultiplyAdds::default();
                 all.iter().for_each(|linear| sum += linear.usage.work(linear.rows));
                 sum
             }
@@ -151,7 +151,7 @@ impl Operation {
                 // q kᵀ and weights · v; each has two gradients.
                 let all = [a.batch, a.pairs(), a.heads, a.head_size];
                 let product: u128 = all.into_iter().map(|n| n as u128).product();
-                Work { forward: 2 * product, backward: 4 * product }
+                MultiplyAdds { forward: 2 * product, backward: 4 * product }
             }
             Operation::LayerNorm(_)
             | Operation::Lookup { .. }
@@ -160,7 +160,7 @@ impl Operation {
             | Operation::FirstTokens { .. }
             | Operation::MeanTokens { .. }
             | Operation::AddPositions { .. }
-            | Operation::CrossEntropy { .. } => Work::default(),
+            | Operation::CrossEntropy { .. } => MultiplyAdds::default(),
         }
     }
 }

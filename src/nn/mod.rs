@@ -27,7 +27,7 @@ pub use cpu::{packing, product_rate, thin_cost_in_tenths};
 #[cfg(test)]
 pub use cuda::emulated;
 pub use cuda::{Counters, KernelTime};
-pub use descriptors::{AttentionSizes, Size, Update, UpdateGroup};
+pub use descriptors::{AdamWUpdate, AttentionSizes, Size, UpdateGroup};
 pub use device::{
     DeviceRates, Reading, configure, counters, device_free_bytes, device_peak_bytes, device_rates,
     kernel_times, reset_device_peak, time_kernels,

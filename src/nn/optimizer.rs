@@ -5,11 +5,17 @@ use candle_core::{Result, Tensor};
 
 use super::cpu;
 pub use super::cuda::optimizer::{AdamWSlot, MultiTensorAdamW};
-use super::descriptors::Update;
+use super::descriptors::AdamWUpdate;
 
 /// AdamW's update of a parameter and its moments, in place. The four tensors must be float32 on the
 /// CPU and share no storage. No backward pass that reads the parameter may follow.
-pub fn adamw_update(update: Update, p: &Tensor, m: &Tensor, v: &Tensor, g: &Tensor) -> Result<()> {
+pub fn adamw_update(
+    update: AdamWUpdate,
+    p: &Tensor,
+    m: &Tensor,
+    v: &Tensor,
+    g: &Tensor,
+) -> Result<()> {
     if [m, v, g].iter().any(|t| t.shape() != p.shape()) {
         candle_core::bail!("adamw: parameter, moments and gradient differ in shape");
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::base_model::{as_named, model_path};
-use crate::checkpoints::{Form, Hints, Loaded, check_model, read_checkpoint};
+use crate::checkpoints::{Form, Hints, LoadedCheckpoint, check_model, read_checkpoint};
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::spec::{RunSpec, StartHead};
 use crate::tasks::definition;
 
 /// Checkpoints by their [`key`].
-pub type Checkpoints = BTreeMap<String, Loaded>;
+pub type Checkpoints = BTreeMap<String, LoadedCheckpoint>;
 
 /// A checkpoint's name, with the settings from the spec that its file may not contain.
 pub fn key(spec: &RunSpec) -> Option<String> {
@@ -35,7 +35,7 @@ pub fn read<'a>(
     spec: &RunSpec,
     checkpoints: &'a mut Checkpoints,
     hub: &Hub,
-) -> Result<Option<&'a Loaded>> {
+) -> Result<Option<&'a LoadedCheckpoint>> {
     let (Some(key), Some(start)) = (key(spec), &spec.start) else { return Ok(None) };
     let name = start.checkpoint_name().unwrap_or_default();
     if !checkpoints.contains_key(&key) {

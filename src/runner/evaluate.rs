@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::precision::check_precision;
-use crate::checkpoints::{Checkpoint, Hints, Loaded, check_model};
+use crate::checkpoints::{Checkpoint, Hints, LoadedCheckpoint, check_model};
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::nn::configure;
@@ -63,7 +63,7 @@ pub fn hints(variants: &[&Variant], heads: Option<usize>, alpha: Option<f64>) ->
 /// that the model fits must agree on these. If the weights belong to a run, whose spec is
 /// `run_spec`, the run's own arm is chosen, unless `named` says that the user chose an arm.
 pub fn chosen<'a>(
-    loaded: &Loaded,
+    loaded: &LoadedCheckpoint,
     variants: &[&'a Variant],
     run_spec: Option<&RunSpec>,
     named: bool,
@@ -194,7 +194,7 @@ fn evaluated_spec(checkpoint: &Checkpoint, spec: &RunSpec) -> RunSpec {
 
 /// Evaluates the checkpoint on a split of the variant's data.
 pub fn evaluate(
-    loaded: &Loaded,
+    loaded: &LoadedCheckpoint,
     variant: &Variant,
     split: Split,
     hub: &Hub,

@@ -12,7 +12,7 @@ use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::queue::{Entry, Queue};
 use super::worker::WorkerContext;
-use super::workers::Workers;
+use super::workers::WorkerOptions;
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunFolder, RunState};
 
@@ -22,7 +22,7 @@ use crate::results::{ExperimentFolder, RunFolder, RunState};
 pub fn execute(
     plan: &Plan,
     folder: &ExperimentFolder,
-    workers: Workers,
+    workers: WorkerOptions,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Outcome>> {
@@ -74,7 +74,11 @@ fn is_free(plan: &Plan, folder: &ExperimentFolder, (variant, run): RunOfPlan) ->
 }
 
 /// Waits until some runs that other processes hold are free. Returns them.
-fn wait(workers: &Workers, stop: &AtomicBool, free: impl Fn() -> Vec<usize>) -> Result<Vec<usize>> {
+fn wait(
+    workers: &WorkerOptions,
+    stop: &AtomicBool,
+    free: impl Fn() -> Vec<usize>,
+) -> Result<Vec<usize>> {
     loop {
         // A signal ends it within a fraction of a second.
         for _ in 0..10 {
@@ -114,7 +118,7 @@ fn remove_weights(plan: &Plan, folder: &ExperimentFolder, runs: &[RunOfPlan]) ->
 fn execute_once(
     plan: &Plan,
     folder: &ExperimentFolder,
-    workers: Workers,
+    workers: WorkerOptions,
     runs: &[RunOfPlan],
     stop: &AtomicBool,
     observer: &Mutex<&mut dyn Observer>,

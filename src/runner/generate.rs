@@ -4,7 +4,7 @@ use candle_core::Device;
 
 use super::initial_weights::tested_weights;
 use super::precision::supports;
-use crate::checkpoints::Loaded;
+use crate::checkpoints::LoadedCheckpoint;
 use crate::error::{Fault, Result};
 use crate::nn::configure;
 use crate::results::{RunFolder, SpecRecord, TRAIN_AGAIN};
@@ -51,7 +51,7 @@ pub fn translate(
 /// The model of a finished run.
 struct Tested {
     spec: RunSpec,
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     tokenizer: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::checkpoints::key;
 use super::plan::{Plan, PlannedRun, PlannedVariant};
-use crate::checkpoints::{Hints, Loaded, read_checkpoint};
+use crate::checkpoints::{Hints, LoadedCheckpoint, read_checkpoint};
 use crate::error::{Fault, Result};
 use crate::results::{CheckLevel, ExperimentFolder, RunFolder, RunState, StartRecord};
 use crate::tasks::{Fitted, assumed_alpha};
@@ -95,7 +95,7 @@ pub fn initial_weights(
 }
 
 /// The model of a finished run, verified.
-pub fn tested_weights(run: &RunFolder) -> Result<Loaded> {
+pub fn tested_weights(run: &RunFolder) -> Result<LoadedCheckpoint> {
     let whole = run.verify_with_weights(CheckLevel::Quick)?;
     let path = run.file(RunFolder::MODEL);
     let again = "remove that run's folder, and `vlora run` trains it again";

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoints::{self, Checkpoints};
 use super::datasets::Datasets;
-use super::origin::Origin;
+use super::invocation::Invocation;
 use crate::checkpoints::check_conversion;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
@@ -27,7 +27,7 @@ pub struct Plan {
     /// The comparison that is tested alone, as it was named.
     pub primary_contrast: Option<PrimaryContrast>,
     /// Recorded in the provenance of its runs.
-    pub origin: Origin,
+    pub invocation: Invocation,
     data: Datasets,
     /// The checkpoints that arms start from.
     pub(super) checkpoints: Checkpoints,
@@ -328,7 +328,7 @@ impl Plan {
             experiment,
             variants,
             primary_contrast,
-            origin: Origin::default(),
+            invocation: Invocation::default(),
             data,
             checkpoints,
         })
@@ -395,7 +395,7 @@ impl Plan {
             seeds: e.seeds.clone(),
             primary_contrast: self.primary_contrast.clone(),
             tuned: e.tuned.clone(),
-            overrides: self.origin.overrides.clone(),
+            overrides: self.invocation.overrides.clone(),
             variants: self.variants.iter().map(PlannedVariant::record).collect(),
         }
     }

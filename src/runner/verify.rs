@@ -9,7 +9,7 @@ use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun};
 use super::provenance::session;
 use super::seed_effects::seed_effects;
-use super::workers::Workers;
+use super::workers::WorkerOptions;
 use crate::error::{Error, Fault, Result};
 use crate::results::{
     CheckLevel, ExperimentFolder, Provenance, RunFolder, SCHEMA_VERSION, Session, Verification,
@@ -75,7 +75,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     }
     let only = [id.to_string()].into();
     let device_of = |_| Ok(device.clone());
-    let workers = Workers { only: Some(&only), ..Workers::new(1, &device_of) };
+    let workers = WorkerOptions { only: Some(&only), ..WorkerOptions::new(1, &device_of) };
     // Of weights that are only tested there is no step to repeat.
     let extent = if variant.length.steps == 0 { Extent::Full } else { extent };
     let ends = match extent {

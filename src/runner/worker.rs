@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::observer::Observer;
 use super::plan::Plan;
 use super::queue::Queue;
-use super::workers::Workers;
+use super::workers::WorkerOptions;
 use crate::results::ExperimentFolder;
 
 /// Shared by all workers of an execution.
@@ -14,8 +14,8 @@ use crate::results::ExperimentFolder;
 pub struct WorkerContext<'a> {
     pub plan: &'a Plan,
     pub experiment: &'a ExperimentFolder,
-    pub workers: Workers<'a>,
-    /// The workers of each device; fewer than [`Workers::jobs`] where there are few runs.
+    pub workers: WorkerOptions<'a>,
+    /// The workers of each device; fewer than [`WorkerOptions::jobs`] where there are few runs.
     pub jobs: usize,
     pub stop: &'a AtomicBool,
     pub queue: &'a Queue,

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// The workers that train the runs.
 #[derive(Clone, Copy)]
-pub struct Workers<'a> {
+pub struct WorkerOptions<'a> {
     /// How many runs are trained at once on each device, at least 1. It does not change the results.
     pub jobs: usize,
     pub devices: usize,
@@ -36,14 +36,14 @@ pub struct Workers<'a> {
     pub requires_progress: bool,
 }
 
-impl<'a> Workers<'a> {
+impl<'a> WorkerOptions<'a> {
     /// So many workers for all runs of a plan, with devices that `device` opens.
     pub const fn new(
         jobs: usize,
         device: &'a (dyn Fn(usize) -> Result<Device> + Sync),
-    ) -> Workers<'a> {
+    ) -> WorkerOptions<'a> {
         let interval = CheckpointInterval::DEFAULT;
-        Workers {
+        WorkerOptions {
             jobs,
             devices: 1,
             device,

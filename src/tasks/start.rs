@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::checkpoints::{Form, Loaded, conversion};
+use crate::checkpoints::{Form, LoadedCheckpoint, conversion};
 use crate::results::{Conversion, Kept, Provenance, Started, TaskFields};
 use crate::spec::{RunSpec, VloraSpec};
 
 /// The weights that a run will start from. `D` is the type of the run's data.
 pub enum Base<'a, D> {
-    Checkpoint(&'a Loaded),
+    Checkpoint(&'a LoadedCheckpoint),
     /// The final weights of a run with this spec and these data.
     Arm {
         spec: &'a RunSpec,
@@ -46,7 +46,7 @@ impl<D> Base<'_, D> {
 }
 
 /// The alpha that was assumed for a checkpoint's increments; None if its form contains alpha.
-pub fn assumed_alpha(loaded: &Loaded) -> Option<f64> {
+pub fn assumed_alpha(loaded: &LoadedCheckpoint) -> Option<f64> {
     let vlora = loaded.checkpoint.vlora.as_ref();
     vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor};
 
 use crate::nn::{
-    AdamWSlot, Kind, MultiTensorAdamW, ParameterStore, Reading, Role, Update, UpdateGroup,
+    AdamWSlot, AdamWUpdate, Kind, MultiTensorAdamW, ParameterStore, Reading, Role, UpdateGroup,
     adamw_update, sum_of_squares,
 };
 use crate::spec::TrainingSpec;
@@ -126,7 +126,7 @@ impl AdamW {
     ) -> Result<Scalar> {
         let t = (self.step + 1) as f64;
         let increment_rate = rate * self.increment_rate;
-        let update = Update {
+        let update = AdamWUpdate {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
             epsilon: self.epsilon as f32,
@@ -154,7 +154,7 @@ impl AdamW {
             else {
                 continue;
             };
-            let update = Update { scale, ..update.of(group(p.role)) };
+            let update = AdamWUpdate { scale, ..update.of(group(p.role)) };
             adamw_update(update, p.var.as_tensor(), m, v, g)?;
         }
         Ok(Scalar::Known(norm))

@@ -30,7 +30,7 @@ pub use stack::StackBuilder;
 pub use svd::{Svd, singular_values};
 pub use usage::{Leaf, LinearUsage};
 pub use weight::{Delta, Weight};
-pub use work::Work;
+pub use work::MultiplyAdds;
 #[cfg(test)]
 pub use work::{Terms, cheapest};
 

@@ -5,7 +5,7 @@ use candle_core::Result;
 
 use super::linear::{Linear, Vector};
 use super::weight::Weight;
-use super::work::{Terms, Work, cheapest};
+use super::work::{MultiplyAdds, Terms, cheapest};
 use crate::nn::Variable;
 
 /// A parameter that gets a gradient.
@@ -74,12 +74,12 @@ impl LinearUsage {
     }
 
     /// Multiply–adds for `rows` rows of input, including the input's gradient.
-    pub fn work(&self, rows: usize) -> Work {
+    pub fn work(&self, rows: usize) -> MultiplyAdds {
         let mut work = cheapest(rows, self.sides, self.terms).1;
         if let Some(rank) = self.separate_lora_rank {
             // Two thin products forward, four backward.
             let pair = rows as u128 * rank as u128 * (self.sides.0 + self.sides.1) as u128;
-            work += Work { forward: pair, backward: 2 * pair };
+            work += MultiplyAdds { forward: pair, backward: 2 * pair };
         }
         work
     }

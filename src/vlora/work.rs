@@ -28,13 +28,13 @@ pub struct Terms {
 
 /// Multiply–adds of matrix products. 128 bits, so that no valid model overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
+pub struct MultiplyAdds {
     pub forward: u128,
     pub backward: u128,
 }
 
-impl std::ops::AddAssign for Work {
-    fn add_assign(&mut self, other: Work) {
+impl std::ops::AddAssign for MultiplyAdds {
+    fn add_assign(&mut self, other: MultiplyAdds) {
         self.forward += other.forward;
         self.backward += other.backward;
     }
@@ -42,7 +42,11 @@ impl std::ops::AddAssign for Work {
 
 /// Whether to project the factors' gradients for `rows` rows of input, and the work of the cheaper
 /// way. The work includes the gradient of x.
-pub fn cheapest(rows: usize, (output, input): (usize, usize), terms: Terms) -> (bool, Work) {
+pub fn cheapest(
+    rows: usize,
+    (output, input): (usize, usize),
+    terms: Terms,
+) -> (bool, MultiplyAdds) {
     let size = (output as u128, input as u128);
     let [thin, projected] =
         [false, true].map(|project| parameter_gradients(project, rows as u128, size, terms));
@@ -66,10 +70,10 @@ fn parameter_gradients(
     }
 }
 
-fn work(gradients: u128, n: u128, (output, input): (u128, u128), terms: Terms) -> Work {
+fn work(gradients: u128, n: u128, (output, input): (u128, u128), terms: Terms) -> MultiplyAdds {
     let full = output * input;
     let fold = (terms.constant_rank + terms.trained_rank) as u128 * full;
-    Work { forward: fold + n * full, backward: fold + n * full + gradients }
+    MultiplyAdds { forward: fold + n * full, backward: fold + n * full + gradients }
 }
 
 #[cfg(test)]
@@ -99,12 +103,12 @@ mod tests {
     fn work_in_closed_form() {
         let (n, shape) = (10, (6, 4));
         let dense = Terms { matrix_trained: true, ..Terms::default() };
-        assert_eq!(cheapest(n, shape, dense).1, Work { forward: 240, backward: 480 });
+        assert_eq!(cheapest(n, shape, dense).1, MultiplyAdds { forward: 240, backward: 480 });
         let detached = Terms { trained_rank: 1, ..Terms::default() };
-        let want = Work { forward: 240 + 24, backward: 240 + 24 + 200 };
+        let want = MultiplyAdds { forward: 240 + 24, backward: 240 + 24 + 200 };
         assert_eq!(cheapest(n, shape, detached), (false, want));
         let constant = Terms { constant_rank: 3, ..Terms::default() };
-        let want = Work { forward: 240 + 72, backward: 240 + 72 };
+        let want = MultiplyAdds { forward: 240 + 72, backward: 240 + 72 };
         assert_eq!(cheapest(n, shape, constant), (false, want));
     }
 }

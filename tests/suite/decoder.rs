@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, Loaded, MODEL, Metadata, read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, LoadedCheckpoint, MODEL, Metadata, read_checkpoint,
 };
 use vlora::models::decoder::{Cache, Decoder};
 use vlora::models::{ParameterInfo, cost, parameters_of};
@@ -387,7 +387,7 @@ impl Changed {
         self
     }
 
-    fn read(&self, hints: &Hints) -> vlora::error::Result<Loaded> {
+    fn read(&self, hints: &Hints) -> vlora::error::Result<LoadedCheckpoint> {
         let dir = tempfile::tempdir().unwrap();
         let tensors = self.tensors.clone().into_iter().collect();
         candle_core::safetensors::save(&tensors, dir.path().join(MODEL)).unwrap();

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, Loaded, MODEL, read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, LoadedCheckpoint, MODEL, read_checkpoint,
 };
 use vlora::models::encoder::{Encoder, Tokens};
 use vlora::nn::{Constants, Frozen, Mode, ParameterStore, StepKey, ops};
@@ -355,7 +355,7 @@ fn folder_of(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder").join(model)
 }
 
-fn imported(model: &str, hints: &Hints) -> vlora::error::Result<Loaded> {
+fn imported(model: &str, hints: &Hints) -> vlora::error::Result<LoadedCheckpoint> {
     read_checkpoint(&folder_of(model), hints)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, Loaded, MODEL, Metadata, read_checkpoint,
+    CONFIG, Checkpoint, Exported, Form, Hints, LoadedCheckpoint, MODEL, Metadata, read_checkpoint,
 };
 use vlora::models::encoder_decoder::{EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Mode};
@@ -80,7 +80,7 @@ impl State {
         self
     }
 
-    fn read(&self, hints: &Hints) -> vlora::error::Result<Loaded> {
+    fn read(&self, hints: &Hints) -> vlora::error::Result<LoadedCheckpoint> {
         let dir = tempfile::tempdir().unwrap();
         let tensors = self.tensors.clone().into_iter().collect();
         candle_core::safetensors::save(&tensors, dir.path().join(MODEL)).unwrap();

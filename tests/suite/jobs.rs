@@ -10,7 +10,7 @@ use candle_core::Device;
 use vlora::error::{Error, Fault};
 use vlora::hub::Hub;
 use vlora::results::{ExperimentFolder, Provenance, RunFolder, RunResult, RunState};
-use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, Workers, execute};
+use vlora::runner::{Observer, Outcome, Plan, PlannedRun, PlannedVariant, WorkerOptions, execute};
 use vlora::train::Step;
 
 use crate::common::program::{folder_with, vlora};
@@ -51,7 +51,12 @@ impl Observer for Watch {
     }
 }
 
-fn run(dir: &Path, text: &str, set: &[&str], workers: Workers) -> (Plan, Vec<Outcome>, Watch) {
+fn run(
+    dir: &Path,
+    text: &str,
+    set: &[&str],
+    workers: WorkerOptions,
+) -> (Plan, Vec<Outcome>, Watch) {
     let (plan, folder) = (plan(dir, text, set), ExperimentFolder::new(dir));
     let mut watch = Watch::default();
     let outcomes = execute(&plan, &folder, workers, &AtomicBool::new(false), &mut watch).unwrap();
@@ -215,13 +220,13 @@ fn every_worker_makes_its_device() {
         Ok(Device::Cpu)
     };
     let text = Spec::tiny().set("sweep={vlora.rank: [1, 2]}").text();
-    run(dir.path(), &text, &[], Workers::new(2, &device));
+    run(dir.path(), &text, &[], WorkerOptions::new(2, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2);
     let mut of_two = std::mem::take(&mut *numbers.lock().unwrap());
     of_two.sort();
     assert_eq!(of_two, [0, 1]);
     // No more than there are runs.
-    run(dir.path(), &text, &[], Workers::new(9, &device));
+    run(dir.path(), &text, &[], WorkerOptions::new(9, &device));
     assert_eq!(made.load(Ordering::Relaxed), 2 + 3);
 
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +235,7 @@ fn every_worker_makes_its_device() {
         _ => Ok(Device::Cpu),
     };
     let (plan, folder) = (plan(dir.path(), TINY, &[]), ExperimentFolder::new(dir.path()));
-    let workers = Workers::new(2, &device);
+    let workers = WorkerOptions::new(2, &device);
     let told = execute(&plan, &folder, workers, &AtomicBool::new(false), &mut Watch::default());
     let told = told.unwrap_err().to_string();
     assert_eq!(told, "the second device is gone");

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vlora::checkpoints::{CONFIG, Form, Hints, Loaded, MODEL, read_checkpoint};
+use vlora::checkpoints::{CONFIG, Form, Hints, LoadedCheckpoint, MODEL, read_checkpoint};
 use vlora::data::translation::{BOS, EOS, MarianFolder, PAD, PairTokenizers, Vocabulary};
 use vlora::models::encoder_decoder::{EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Mode};
@@ -316,7 +316,7 @@ impl Changed {
         self
     }
 
-    fn read(&self) -> vlora::error::Result<Loaded> {
+    fn read(&self) -> vlora::error::Result<LoadedCheckpoint> {
         read_checkpoint(self.dir.path(), &Hints::default())
     }
 

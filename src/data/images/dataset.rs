@@ -13,7 +13,7 @@ use super::split::ImageSplit;
 use super::statistics::ImageStatistics;
 use crate::data::duplicates::Shared;
 use crate::data::labels::Classes;
-use crate::data::load::{Loaded, OpenSplit, Read, ReadSplit, Role, load, sha256};
+use crate::data::load::{LoadedDataset, OpenSplit, Read, ReadSplit, Role, load, sha256};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::spec::{ImageDataSpec, Normalize};
@@ -196,7 +196,7 @@ impl ReadImages<'_> {
 }
 
 /// The images for training, validation and test.
-fn splits(loaded: &Loaded<Images>, fit: &Fit) -> Result<[ImageSplit; 3]> {
+fn splits(loaded: &LoadedDataset<Images>, fit: &Fit) -> Result<[ImageSplit; 3]> {
     let of = |role: Role| -> Result<ImageSplit> {
         let (split, rows) = loaded.of(role);
         let Images { pixels, labels, facts, whole } = &split.examples;

@@ -8,7 +8,7 @@ use super::found::FoundTokenizer;
 use super::split::TextSplit;
 use super::tokenizer::{Encoded, Texts, Tokenizer};
 use crate::data::labels::{Labels, wrong_type};
-use crate::data::load::{Loaded, OpenSplit, Read, ReadSplit, Role, load, sha256};
+use crate::data::load::{LoadedDataset, OpenSplit, Read, ReadSplit, Role, load, sha256};
 use crate::data::select::{Select, Wanted};
 use crate::data::table::{Table, Values};
 use crate::error::{Error, Fault, Result};
@@ -189,7 +189,7 @@ fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result
 }
 
 /// Trains a tokenizer, only on the texts of the training split.
-fn train(spec: &TrainedTokenizer, loaded: &Loaded<RawTexts>) -> Result<Tokenizer> {
+fn train(spec: &TrainedTokenizer, loaded: &LoadedDataset<RawTexts>) -> Result<Tokenizer> {
     let (split, rows) = loaded.of(Role::Train);
     let RawTexts { first, second, .. } = &split.examples;
     let rows: Vec<usize> = match rows {

@@ -7,7 +7,7 @@ use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
 use super::special::{BOS, EOS, SPECIAL_TOKENS, UNK};
 use super::tokenizers::{PairTokenizers, SentenceTokenizer};
-use crate::data::load::{Loaded, Role, load, sha256};
+use crate::data::load::{LoadedDataset, Role, load, sha256};
 use crate::data::text::Encoded;
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
@@ -196,7 +196,7 @@ impl TranslationData {
 }
 
 /// The pairs of a role, in the order of their rows.
-fn pairs_of(loaded: &Loaded<SentencePairs>, role: Role) -> SentencePairs {
+fn pairs_of(loaded: &LoadedDataset<SentencePairs>, role: Role) -> SentencePairs {
     let (split, rows) = loaded.of(role);
     let all = &split.examples;
     let Some(rows) = rows else { return all.clone() };

@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-use crate::nn::descriptors::Update;
+use crate::nn::descriptors::AdamWUpdate;
 use crate::nn::slices::blocks::CHUNK;
 use crate::nn::slices::elementwise::{lane_sum_of_squares, vectorised};
 
 /// Updates a parameter and its moments in place.
-pub fn apply(update: Update, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+pub fn apply(update: AdamWUpdate, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
     let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
     p.par_chunks_mut(CHUNK).zip(moments).zip(g.par_chunks(CHUNK)).for_each(|((p, (m, v)), g)| {
         vectorised(

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::backend::CudaBackend;
 use super::launch::{Arg, Grid, THREADS};
-use crate::nn::descriptors::{Update, UpdateGroup};
+use crate::nn::descriptors::{AdamWUpdate, UpdateGroup};
 
 /// Values per part, as in `kernels/optimizer.cu`.
 const PART: usize = 4096;
@@ -101,7 +101,7 @@ impl MultiTensorAdamW {
     /// since the GPU computes it from norm and limit.
     pub fn update(
         &self,
-        update: Update,
+        update: AdamWUpdate,
         gradients: &[Option<Tensor>],
         limit: Option<f64>,
     ) -> Result<Tensor> {

@@ -9,7 +9,9 @@ use super::emulation::{self, Order};
 use super::optimizer::{AdamWSlot, MultiTensorAdamW};
 use super::product::{ByColumns, Matrix, Product, bias_launch, product_launch};
 use crate::nn::ops::{self, Dropout, Epilogue, Gelu, Mask, Weights};
-use crate::nn::{AttentionSizes, Init, LowRank, StepKey, Update, UpdateGroup, Variable, composed};
+use crate::nn::{
+    AdamWUpdate, AttentionSizes, Init, LowRank, StepKey, UpdateGroup, Variable, composed,
+};
 use crate::random::{Purpose, Stream};
 
 /// Where a test computes.
@@ -745,7 +747,7 @@ fn adamw_matches_the_cpu(on: &On) {
             let flat = gradients.iter().flatten().flat_map(numbers);
             let norm = flat.map(|g| g * g).sum::<f64>().sqrt();
             let scale = limit.map_or(1.0, |limit: f64| (limit / (norm + 1e-6)).min(1.0));
-            let update = Update {
+            let update = AdamWUpdate {
                 beta1: 0.9,
                 beta2: 0.99,
                 epsilon: 1e-8,

@@ -4,7 +4,7 @@
 /// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
 /// `p ← keep · p − rate · m / (√(v · correct2) + ε)`, where g is the gradient times `scale`.
 #[derive(Clone, Copy, Debug)]
-pub struct Update {
+pub struct AdamWUpdate {
     pub beta1: f32,
     pub beta2: f32,
     pub epsilon: f32,
@@ -32,14 +32,14 @@ pub enum UpdateGroup {
     Increment = 2,
 }
 
-impl Update {
+impl AdamWUpdate {
     /// `keep` and `rate` of a parameter.
-    pub fn of(self, group: UpdateGroup) -> Update {
+    pub fn of(self, group: UpdateGroup) -> AdamWUpdate {
         match group {
-            UpdateGroup::Plain => Update { keep: 1.0, ..self },
+            UpdateGroup::Plain => AdamWUpdate { keep: 1.0, ..self },
             UpdateGroup::Decayed => self,
             UpdateGroup::Increment => {
-                Update { keep: self.increment_keep, rate: self.increment_rate, ..self }
+                AdamWUpdate { keep: self.increment_keep, rate: self.increment_rate, ..self }
             }
         }
     }

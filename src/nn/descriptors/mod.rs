@@ -7,7 +7,7 @@ mod attention;
 mod dropout;
 mod linear;
 
-pub use adamw::{Update, UpdateGroup};
+pub use adamw::{AdamWUpdate, UpdateGroup};
 pub use attention::{AttentionSizes, Mask};
 pub use dropout::Dropout;
 pub use linear::{Epilogue, Gelu, Linear, Size, Weights};

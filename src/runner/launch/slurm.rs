@@ -19,7 +19,7 @@ use super::job::Job;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, SCHEMA_VERSION, write_json};
-use crate::runner::origin::shell_word;
+use crate::runner::invocation::shell_word;
 use crate::spec::SlurmSpec;
 
 /// Used where Slurm does not report MaxArraySize; this is its default.

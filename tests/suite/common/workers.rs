@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
-use vlora::runner::{Observer, PlannedRun, Workers};
+use vlora::runner::{Observer, PlannedRun, WorkerOptions};
 use vlora::train::Step;
 
 /// One run at a time, on the CPU.
-pub const ALONE: Workers = at_once(1);
+pub const ALONE: WorkerOptions = at_once(1);
 
 /// So many runs at once, on the CPU.
-pub const fn at_once(jobs: usize) -> Workers<'static> {
-    Workers::new(jobs, &|_| Ok(Device::Cpu))
+pub const fn at_once(jobs: usize) -> WorkerOptions<'static> {
+    WorkerOptions::new(jobs, &|_| Ok(Device::Cpu))
 }
 
 pub struct Silent;

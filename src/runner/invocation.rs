@@ -1,4 +1,4 @@
-//! The origin of runs: the command line and the state of the git repository around it. It is
+//! The invocation that runs come from: the command line and the state of the git repository around it. It is
 //! recorded with each run but is not part of the run's identity.
 
 use std::env;
@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use crate::results::RepositoryState;
 
-/// The origin of runs. Empty where the library is used without a command line.
+/// The command that trains runs. Empty where the library is used without a command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct Invocation {
     /// The command line, quoted for a shell.
     pub command: Option<String>,
     pub repository: Option<RepositoryState>,
@@ -19,12 +19,12 @@ pub struct Origin {
     pub overrides: Vec<String>,
 }
 
-impl Origin {
-    /// The origin of this process, with the given overrides. Changes below `results` do not count
+impl Invocation {
+    /// The invocation of this process, with the given overrides. Changes below `results` do not count
     /// as changes of the repository, since the command itself writes there.
-    pub fn of_process(results: &Path, overrides: &[String]) -> Origin {
+    pub fn of_process(results: &Path, overrides: &[String]) -> Invocation {
         let here = env::current_dir().ok();
-        Origin {
+        Invocation {
             command: Some(command(env::args_os())),
             repository: here.and_then(|here| repository_at(&here, results)),
             overrides: overrides.to_vec(),
