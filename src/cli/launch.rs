@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::hub::LockedHubArgs;
 use super::numbers::{at_least_one, whole};
 use super::run::{Keep, check_change, keep_lock, minutes};
-use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_unused_values};
+use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_notes};
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
@@ -191,7 +191,7 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     let device = args.device_of_jobs(&resources)?;
     check_time(&resources, args.warning)?;
     let experiment = args.spec.load_for_kind(planned_kind(device)?)?;
-    tell_unused_values(&experiment);
+    tell_notes(&experiment);
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     plan.invocation = Invocation::of_process(&args.out.out, &args.spec.set);

@@ -456,8 +456,8 @@ fn print_as(format: FormatName, text: &str) -> Result<()> {
 }
 
 /// Prints a note for each value of a spec that changes no run.
-fn tell_unused_values(experiment: &Experiment) {
-    experiment.unused_values.iter().for_each(|value| eprint_line(&format!("note: {value}")));
+fn tell_notes(experiment: &Experiment) {
+    experiment.notes.iter().for_each(|value| eprint_line(&format!("note: {value}")));
 }
 
 /// Prints a note if `--device auto` cannot use a GPU that may be present.

@@ -8,7 +8,7 @@ use super::hub::LockedHubArgs;
 use super::numbers::positive;
 use super::{
     DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, print,
-    print_as, several, states, tell_unused_values,
+    print_as, several, states, tell_notes,
 };
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
@@ -54,7 +54,7 @@ const MAX_NAMES: usize = 12;
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let device = args.device.planned()?;
     let experiment = args.spec.load_for_kind(device)?;
-    tell_unused_values(&experiment);
+    tell_notes(&experiment);
     let folder = args.out.folder(&experiment);
     let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
     if args.format.format != FormatName::Table {

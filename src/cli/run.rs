@@ -11,7 +11,7 @@ use super::numbers::whole;
 use super::progress::Progress;
 use super::report::{damage, write_and_show};
 use super::signals::stop_on_signal;
-use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line, tell_unused_values};
+use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line, tell_notes};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
@@ -162,7 +162,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let stop = stop_on_signal()?;
     let experiment = args.spec.load_for(&devices[0])?;
     if !args.quiet {
-        tell_unused_values(&experiment);
+        tell_notes(&experiment);
     }
     let folder = args.out.folder(&experiment);
     let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;

@@ -109,7 +109,7 @@ pub fn expand(
         seeds,
         variants,
         slurm,
-        unused_values: Vec::new(),
+        notes: Vec::new(),
         source: String::new(),
     };
     Ok((experiment, uses))
@@ -258,11 +258,15 @@ impl Variants {
                     .expected("arms that differ")
                     .at(overrides.origin.clone());
                 let is_unread = new.spec.vlora.is_none() && overrides.get("vlora").is_some();
-                Err(match is_unread {
-                    true => {
+                let replaced = new.point.iter().find(|(field, _)| overrides.nearest(field).1);
+                Err(match replaced {
+                    _ if is_unread => {
                         error.help("only an arm with `method: vlora` reads its section `vlora`")
                     }
-                    false => error,
+                    Some((field, _)) => error.help(format!(
+                        "the sweep over `{field}` takes the place of what the arms have"
+                    )),
+                    None => error,
                 })
             }
             _ => {

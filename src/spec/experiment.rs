@@ -22,7 +22,7 @@ pub struct Experiment {
     /// What the jobs of `vlora launch slurm` ask for.
     pub slurm: SlurmSpec,
     /// A line for each written value that changes no run, with its place and the reason.
-    pub unused_values: Vec<String>,
+    pub notes: Vec<String>,
     /// The document as written, without overrides.
     pub source: String,
 }

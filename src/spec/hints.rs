@@ -157,6 +157,9 @@ impl<'a> Place<'a> {
         if candidates.is_empty() {
             return Some(remark.into());
         }
+        if at.is_some() && candidates == [self.path.join(".")] {
+            return Some("specs of another task or architecture have this field".into());
+        }
         // A part of the section may have the same field, such as a target with its own rank.
         let first = section.split('.').next().unwrap_or_default();
         let in_section = |field: &&String| field.starts_with(&format!("{first}."));

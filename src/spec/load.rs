@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{SpecError, nearest};
 use super::experiment::Experiment;
-use super::node::Node;
+use super::node::{Node, Value};
 use super::origin::Origin;
 use super::position::Position;
 use super::precision::DeviceKind;
@@ -141,16 +141,24 @@ pub fn parse_for(
                     .expected("key=value, as in --set training.epochs=3")
                     .at(Origin::Set(argument.clone())));
             };
-            check_arm(&root, key, argument)?;
             let value = document::parse_argument(argument, value)?;
+            let left_out = key
+                .strip_prefix("arms.")
+                .filter(|arm| !arm.contains('.') && value.value == Value::Null);
+            if left_out.is_none() {
+                check_arm(&root, key, argument)?;
+            }
             given.add(key, argument, &value)?;
-            root.set(key, value);
+            match left_out {
+                Some(arm) => leave_out(&mut root, arm, argument)?,
+                None => root.set(key, value),
+            }
             no_training::write_out(&mut root);
         }
         no_training::check_arms(&root)?;
         let (experiment, uses) = expand::expand(root, stem, count, device)?;
-        let unused_values = uses.lines(file, text);
-        Ok(Experiment { unused_values, source: source.to_string(), ..experiment })
+        let notes = uses.lines(file, text);
+        Ok(Experiment { notes, source: source.to_string(), ..experiment })
     };
     read().map_err(|e: SpecError| hints::complete(e).in_file(file, text))
 }
@@ -186,17 +194,28 @@ impl Given {
 
 /// Refuses an override of an arm that the spec does not have, since it would create a new arm.
 fn check_arm(root: &Node, key: &str, argument: &str) -> Result<(), SpecError> {
-    let Some((name, _)) = key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) else {
-        return Ok(());
-    };
+    match key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) {
+        Some((name, _)) if root.get("arms").is_none_or(|arms| arms.get(name).is_none()) => {
+            Err(no_such_arm(root, name, argument))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes an arm out of the spec, as `--set arms.NAME=null` asks for.
+fn leave_out(root: &mut Node, name: &str, argument: &str) -> Result<(), SpecError> {
+    match root.get_mut("arms").and_then(|arms| arms.take(name)) {
+        Some(_) => Ok(()),
+        None => Err(no_such_arm(root, name, argument)),
+    }
+}
+
+fn no_such_arm(root: &Node, name: &str, argument: &str) -> SpecError {
     let arms = root.get("arms").and_then(Node::entries).unwrap_or_default();
     let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
-    if names.contains(&name) {
-        return Ok(());
-    }
-    Err(SpecError::new("there is no such arm")
+    SpecError::new("there is no such arm")
         .found(format!("`{name}`"))
         .expected(one_of(&names))
         .suggest(name, names)
-        .at(Origin::Set(argument.to_string())))
+        .at(Origin::Set(argument.to_string()))
 }

@@ -118,6 +118,11 @@ impl Node {
         self.entries()?.iter().find(|(k, _)| k == key).map(|(_, node)| node)
     }
 
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let Value::Map(entries) = &mut self.value else { return None };
+        entries.iter_mut().find(|(k, _)| k == key).map(|(_, node)| node)
+    }
+
     /// All values that are not non-empty mappings, with their dotted fields below `path`.
     pub fn leaves(&self, path: &str) -> Vec<(String, &Node)> {
         match self.entries() {

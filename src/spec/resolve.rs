@@ -167,6 +167,28 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        let set = self.common.entries().unwrap_or_default().iter();
+        let set = set.flat_map(|(section, node)| node.leaves(section));
+        for (field, node) in set.filter(|(field, _)| !swept(field)) {
+            let Origin::Set(argument) = &node.origin else { continue };
+            let section = field.split('.').next().unwrap_or_default().to_string();
+            let reads = |arm: &&Arm| read.contains(&(arm.name.clone(), section.clone()));
+            let readers: Vec<&Arm> = self.arms.iter().filter(reads).collect();
+            let differs = |arm: &&&Arm| {
+                let (value, is_there) = arm.overrides.nearest(&field);
+                is_there && value != node
+            };
+            let others: Vec<&str> =
+                readers.iter().filter(differs).map(|arm| arm.name.as_str()).collect();
+            if !others.is_empty() && others.len() < readers.len() {
+                uses.add_note(format!(
+                    "--set {argument} leaves {} of {} arms at a `{field}` of their own: {}",
+                    others.len(),
+                    readers.len(),
+                    others.join(", ")
+                ));
+            }
+        }
         uses
     }
 
@@ -271,6 +293,13 @@ impl<'a> Resolver<'a> {
 
         let mut matched = Vec::new();
         if let Some((wish, wish_node)) = &arm.matched {
+            let field = wish.by.field();
+            if let (size, true) = arm.overrides.nearest(field) {
+                return Err(SpecError::new("the arm's size is given twice")
+                    .found(format!("`{field}: {}` beside `match`", size.label()))
+                    .expected(format!("one of them: `match` gives the arm its `{field}`"))
+                    .at(size.origin.clone()));
+            }
             let other = self.other(&wish.arm, point_index, wish_node)?;
             let (found, made) = self.matched(&spec, wish, wish_node, &other)?;
             (spec, matched) = (found, vec![made]);
@@ -393,6 +422,12 @@ impl<'a> Resolver<'a> {
         }
         let wanted = (self.count)(&other.spec);
         let (found, value) = matching::nearest(spec, wish.by, wanted, self.count);
+        if identifying_fields(&found) == identifying_fields(&other.spec) {
+            return Err(SpecError::new("the arm is the one that it is matched to")
+                .found(format!("the same run as `{}`", other.label))
+                .expected("an arm of another kind to match, such as one with `method: vlora`")
+                .at(node.origin.clone()));
+        }
         let made = Matched {
             by: wish.by,
             value,

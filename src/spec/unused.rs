@@ -106,6 +106,8 @@ fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
 pub struct Uses {
     used: BTreeSet<Place>,
     unused: Vec<(Place, Origin, String, String)>,
+    /// Other notes, one line each.
+    notes: Vec<String>,
 }
 
 /// Where a value was written, and its field in a run: one `--set` can give several.
@@ -175,15 +177,19 @@ impl Uses {
         }
     }
 
+    pub fn add_note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// Why a field changes nothing in some run, if that is known.
     pub fn reason(&self, field: &str) -> Option<&str> {
         let same = |((_, unused), ..): &&(Place, Origin, String, String)| unused == field;
         self.unused.iter().find(same).map(|(_, _, _, because)| because.as_str())
     }
 
-    /// A line for each value that no run uses, in the order written. `file` and `text`: the document.
+    /// A line for each value that no run uses, in the order written, and the other notes. `file` and `text`: the document.
     pub fn lines(self, file: &str, text: &str) -> Vec<String> {
-        let Uses { used, unused } = self;
+        let Uses { used, unused, notes } = self;
         let mut told = BTreeSet::new();
         let mut lines: Vec<(usize, String)> = Vec::new();
         for (place, origin, value, because) in unused {
@@ -206,7 +212,7 @@ impl Uses {
             lines.push((line, format!("{at} changes no run: {because}")));
         }
         lines.sort_by_key(|(line, _)| *line);
-        lines.into_iter().map(|(_, line)| line).collect()
+        lines.into_iter().map(|(_, line)| line).chain(notes).collect()
     }
 }
 

@@ -284,6 +284,11 @@ fn missing_and_useless_runs_support_nothing() {
             (0, 5) => Outcome::Unfinished,
             _ => good(v, seed),
         }),
+        // Nor do they speak against it.
+        ("larger than the margin", &|v, seed| match (v, seed) {
+            (0, 5) => Outcome::Unfinished,
+            _ => Outcome::Right(700 + 2 * seed as usize - v * (200 + seed as usize % 2)),
+        }),
         ("12 of their runs did not learn", &|v, seed| {
             Outcome::Right(90 + (seed as usize * (v + 1)) % 3)
         }),

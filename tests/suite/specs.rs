@@ -973,13 +973,70 @@ fn values_that_change_no_run_are_named() {
     for (what, text, set, want) in cases {
         let text = format!("{BARE}{text}");
         let experiment = parse_with(&text, set).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let mut found = experiment.unused_values;
+        let mut found = experiment.notes;
         found.sort();
         assert_eq!(found.len(), want.len(), "{what}: {found:?}");
         for (found, want) in found.iter().zip(*want) {
             assert!(found.starts_with(want), "{what}: {found}");
         }
     }
+}
+
+/// An override that some arms do not take from the common section is told; one that all take, or none, is not.
+#[test]
+fn arms_that_an_override_does_not_change_are_named() {
+    let arms = "vlora: {compound_size: 4, rank: 2}\narms:\n  baseline: {}\n\
+                \x20 a: {method: vlora, training: {epochs: 5}}\n  b: {method: vlora, vlora: {rank: 3}}\n";
+    let told = |set: &[&str]| parse_with(&format!("{BARE}{arms}"), set).unwrap().notes;
+    assert_eq!(told(&[]), Vec::<String>::new());
+    assert_eq!(told(&["training.batch_size=7"]), Vec::<String>::new());
+    assert_eq!(told(&["training.epochs=5"]), Vec::<String>::new());
+    assert_eq!(
+        told(&["training.epochs=9", "vlora={rank: 4}"]),
+        [
+            "--set training.epochs=9 leaves 1 of 3 arms at a `training.epochs` of their own: a",
+            "--set vlora={rank: 4} leaves 1 of 2 arms at a `vlora.rank` of their own: b",
+        ]
+    );
+}
+
+/// `--set arms.NAME=null` leaves an arm out; what refers to it then has no such arm.
+#[test]
+fn an_arm_can_be_left_out() {
+    let arms = "vlora: {compound_size: 4, rank: 2}\narms: {baseline: {}, a: {method: vlora}, \
+                b: {method: vlora, vlora: {rank: 3}}, c: {start: {arm: b}, method: vlora, vlora: {rank: 3}}}\n";
+    let left = |set: &[&str]| parse_with(&format!("{BARE}{arms}"), set);
+    let experiment = left(&["arms.a=null"]).unwrap();
+    let names: Vec<&str> = experiment.variants.iter().map(|v| v.arm.as_str()).collect();
+    assert_eq!(names, ["baseline", "b", "c"]);
+    for (set, part) in [
+        ("arms.d=null", "there is no such arm"),
+        ("arms.b=null", "there is no such arm"),
+        ("arms.baseline=null", "there is no baseline arm"),
+    ] {
+        let error = left(&[set]).unwrap_err().to_string();
+        assert!(error.contains(part), "{set}: {error}");
+    }
+}
+
+/// What a matched arm cannot be.
+#[test]
+fn a_matched_arm_has_one_size_and_is_another_arm() {
+    let vlora = "vlora: {compound_size: 4, rank: 2}\n";
+    for (arms, part) in [
+        (
+            "a: {method: vlora}, b: {match: {arm: a, by: width}, model: {dim: 32}}",
+            "arms.b.model.dim: the arm's size is given twice",
+        ),
+        ("b: {match: {arm: baseline, by: width}}", "the arm is the one that it is matched to"),
+    ] {
+        let text = format!("{BARE}{vlora}arms: {{baseline: {{}}, {arms}}}\n");
+        let error = parse_with(&text, &[]).unwrap_err().to_string();
+        assert!(error.contains(part), "{arms}: {error}");
+    }
+    // Another size of the same kind is one.
+    let arms = "arms: {baseline: {}, b: {match: {arm: a, by: width}}, a: {method: vlora}}\n";
+    assert!(parse_with(&format!("{BARE}{vlora}{arms}"), &[]).is_ok());
 }
 
 /// The specs that are shown to others have no such values.
@@ -989,7 +1046,7 @@ fn committed_specs_have_no_unused_values() {
     committed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"), &mut paths);
     let unused: Vec<String> = paths
         .iter()
-        .flat_map(|path| spec::load(path, &[], &models::parameters).unwrap().unused_values)
+        .flat_map(|path| spec::load(path, &[], &models::parameters).unwrap().notes)
         .collect();
     assert_eq!(unused, Vec::<String>::new());
 }

@@ -237,7 +237,7 @@ impl ClaimExperiment {
                 (Verdict::Undecided, format!("{text}; is the published value in {unit}?"))
             }
             () if test.n < 2 => (Verdict::Undecided, format!("{text}; one seed does not decide")),
-            () if holds && test.n < self.experiment.seeds.len() => {
+            () if test.n < self.experiment.seeds.len() => {
                 (Verdict::Undecided, format!("{text}; planned seeds are missing"))
             }
             () => (decided(holds), text),
@@ -281,6 +281,9 @@ impl ClaimExperiment {
             numerics(&[arm]),
         );
         let (verdict, finding) = match lowered.is_empty() {
+            _ if runs < self.experiment.seeds.len() => {
+                (Verdict::Undecided, format!("{found}; planned seeds are missing"))
+            }
             false => {
                 let which = if lowered.len() == 1 { "layer" } else { "layers" };
                 (
@@ -293,9 +296,6 @@ impl ClaimExperiment {
             }
             true if arm.not_learned().next().is_some() => {
                 (Verdict::Undecided, format!("{found}; but not all of its runs learned"))
-            }
-            true if runs < self.experiment.seeds.len() => {
-                (Verdict::Undecided, format!("{found}; planned seeds are missing"))
             }
             true => (Verdict::Supported, found),
         };
@@ -395,7 +395,8 @@ impl ClaimExperiment {
             Verdict::Supported if failed > 0 => {
                 (Verdict::Undecided, format!("{reason}, but {failed} of their runs failed"))
             }
-            Verdict::Supported if missing > 0 => {
+            // Whatever the verdict: else runs could be stopped where it suits.
+            Verdict::Supported | Verdict::NotSupported if missing > 0 => {
                 let is = if missing == 1 { "is" } else { "are" };
                 (Verdict::Undecided, format!("{reason}, but {} {is} missing", seeds(missing)))
             }
