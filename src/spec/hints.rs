@@ -157,7 +157,9 @@ impl<'a> Place<'a> {
         if candidates.is_empty() {
             return Some(remark.into());
         }
-        if at.is_some() && candidates == [self.path.join(".")] {
+        let typed = self.path.join(".");
+        let is_of_run = !EXPERIMENT_FIELDS.contains(&typed.as_str());
+        if at.is_some() && is_of_run && candidates == [typed] {
             return Some("specs of another task or architecture have this field".into());
         }
         // A part of the section may have the same field, such as a target with its own rank.

@@ -625,6 +625,7 @@ fn faulty_overrides_are_quoted_as_typed() {
         "vlora.rank=99",
         "seeds=!!set [0]",
         "name=!x y",
+        "data.decoding.beam=2",
     ];
     let mut all = String::new();
     for argument in cases {
