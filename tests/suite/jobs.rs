@@ -144,14 +144,19 @@ fn equal_runs_take_turns() {
     let spec = Spec::tiny().arms(
         "
         baseline: {method: dense}
-        same: {match: {arm: baseline, by: depth}}
+        shallow: {match: {arm: vlora, by: depth}}
+        again: {match: {arm: vlora, by: depth}}
         vlora: {method: vlora}",
     );
     let dir = tempfile::tempdir().unwrap();
     let (plan, outcomes, _) = run(dir.path(), &spec.text(), &[], at_once(3));
-    assert_eq!(plan.variants[0].runs[0].id, plan.variants[1].runs[0].id);
-    let [Outcome::Finished(a), Outcome::AlreadyFinished(b), Outcome::Finished(_)] =
-        outcomes.as_slice()
+    assert_eq!(plan.variants[1].runs[0].id, plan.variants[2].runs[0].id);
+    let [
+        Outcome::Finished(_),
+        Outcome::Finished(a),
+        Outcome::AlreadyFinished(b),
+        Outcome::Finished(_),
+    ] = outcomes.as_slice()
     else {
         panic!("{outcomes:?}")
     };
