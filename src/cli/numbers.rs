@@ -1,10 +1,14 @@
 //! Numbers as arguments, with errors that say what is expected.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 /// A whole number, 0 or more.
-pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "expected a whole number, 0 or more".into())
+pub fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "the number is too large".into(),
+        _ => "expected a whole number, 0 or more".into(),
+    })
 }
 
 /// A whole number of at least 1.

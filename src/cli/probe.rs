@@ -89,10 +89,10 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
             Err(_) => true,
         };
         let readable: Vec<&String> = new.iter().copied().filter(has_examples).collect();
-        // Of none, the first one says why.
+        // If no run of the experiment has examples, the first one says why.
         let new = match new.len() - readable.len() {
             0 => new,
-            _ if readable.is_empty() => new,
+            all if all == ids.len() => new,
             left_out => {
                 let runs = several(left_out, "run");
                 eprint_line(&format!("note: {runs} without examples to validate on: left out"));

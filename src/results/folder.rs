@@ -187,10 +187,15 @@ impl RunFolder {
         (run.root.is_dir() && (is_named || has(Self::SPEC) && has(Self::RESULT))).then_some(run)
     }
 
-    /// Whether a path is one of the files that a run writes, in its folder.
+    /// Whether a path is that of a file which runs write, in the folder of a run.
     pub fn has(path: &Path) -> bool {
         let is_named = path.file_name().is_some_and(|name| Self::files().any(|file| name == file));
-        is_named && path.parent().is_some_and(|folder| Self::of_weights(folder).is_some())
+        let folder = path.parent().map(|folder| match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        });
+        let run = folder.and_then(Self::of_weights);
+        is_named && run.is_some_and(|run| run.file(Self::SPEC).is_file())
     }
 
     pub fn path(&self) -> &Path {

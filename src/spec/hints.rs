@@ -209,6 +209,9 @@ impl<'a> Place<'a> {
                 other => other.to_string(),
             };
             let before = match self.origin.arm() {
+                Some(arm) if !of_experiment && self.origin.is_swept() => {
+                    format!("arms.{arm}.sweep.")
+                }
                 Some(arm) if !of_experiment => format!("arms.{arm}."),
                 _ if self.origin.is_swept() && !of_experiment => "sweep.".to_string(),
                 _ => String::new(),

@@ -154,10 +154,14 @@ impl<'a> Resolver<'a> {
     pub fn uses(self) -> Uses {
         let Resolver { mut uses, read, sweep, .. } = self;
         // Not what is swept over: that is the value without the sweep.
-        let swept = |field: &str| sweep.iter().any(|(key, _)| key == field);
+        let is_within = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}."));
+        let swept = |field: &str| {
+            sweep.iter().any(|(key, _)| is_within(key, field) || is_within(field, key))
+        };
         for (section, node) in self.common.entries().unwrap_or_default() {
-            if read.iter().any(|(_, name)| name == section) {
-                uses.add_replaced(section, node, "every arm has one of its own", &swept);
+            // That of dense arms is told as a whole.
+            if section != "vlora" || read.iter().any(|(_, name)| name == section) {
+                uses.add_replaced(section, node, "no arm takes it from here", &swept);
             }
         }
         for arm in self.arms {
@@ -259,8 +263,9 @@ impl<'a> Resolver<'a> {
             true => without_unused(&node).collect_arguments(&mut self.used),
             false => node.collect_arguments(&mut self.used),
         }
-        let sections = node.entries().unwrap_or_default().iter().map(|(section, _)| section);
-        self.read.extend(sections.map(|section| (arm.name.clone(), section.clone())));
+        let sections = node.entries().unwrap_or_default().iter();
+        let sections = sections.filter(|(_, node)| node.value != Value::Null);
+        self.read.extend(sections.map(|(section, _)| (arm.name.clone(), section.clone())));
         // The run stores the resolved precision instead of `auto`, so that its id includes it.
         let precision = node.take("precision");
         if let Some(node) = &precision {
@@ -422,7 +427,11 @@ impl<'a> Resolver<'a> {
         }
         let wanted = (self.count)(&other.spec);
         let (found, value) = matching::nearest(spec, wish.by, wanted, self.count);
-        if identifying_fields(&found) == identifying_fields(&other.spec) {
+        let run = |spec: &RunSpec| {
+            let duplicates = flatten(spec).remove(DUPLICATES);
+            (identifying_fields(spec), source_fields(spec), duplicates)
+        };
+        if run(&found) == run(&other.spec) {
             return Err(SpecError::new("the arm is the one that it is matched to")
                 .found(format!("the same run as `{}`", other.label))
                 .expected("an arm of another kind to match, such as one with `method: vlora`")

@@ -626,6 +626,7 @@ fn faulty_overrides_are_quoted_as_typed() {
         "seeds=!!set [0]",
         "name=!x y",
         "data.decoding.beam=2",
+        "arms.vlora.sweep.training.learning_rat=[1]",
     ];
     let mut all = String::new();
     for argument in cases {

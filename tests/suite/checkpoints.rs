@@ -652,7 +652,7 @@ fn the_commands_import_and_export() {
     refused(&[&less[..], &["--out", "a", "--targets", "atn.qkv"]].concat(), "mean `attn.qkv`?");
     let many =
         ["compress", "again.safetensors", "--compound-size", "3", "--rank", "13", "--out", "a"];
-    refused(&many, "--rank: invalid value");
+    refused(&many, "--rank: invalid value\n  found:    13\n  expected: at most 12");
     let single =
         ["compress", "again.safetensors", "--compound-size", "1", "--rank", "1", "--out", "a"];
     refused(&single, "have no increments");
@@ -663,7 +663,12 @@ fn the_commands_import_and_export() {
     assert!(code == 0 && out.contains("100.0 %"), "{err}{out}");
     let uneven =
         ["compress", "again.safetensors", "--compound-size", "4", "--rank", "1", "--out", "a"];
-    refused(&uneven, "--compound-size: invalid value");
+    refused(
+        &uneven,
+        "--compound-size: invalid value\n  found:    4\n  expected: a divisor of model.depth, 6",
+    );
+    let twice = [&less[..], &["--out", "a", "--targets", "attn.qkv,attn.qkv"]].concat();
+    refused(&twice, "error: --targets: ");
     refused(&["export", "hf", "--to", "timm", "--out", "a", "--unmerge", "own"], "has no LoRA");
     let force = ["export", "hf", "--to", "compact", "--out", "again.safetensors", "--force"];
     assert_eq!(run(&force).0, 0);

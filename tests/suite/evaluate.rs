@@ -203,6 +203,21 @@ fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     let own = run.join("test.jsonl");
     let evidence = ["--out", own.to_str().unwrap(), "--force"];
     refused(&evidence, &["the evidence of a run, which is kept"]);
+    // Nor in place of a file that is compressed, nor by its bare name.
+    let packed = run.join("steps.jsonl.zst");
+    refused(&["--out", packed.to_str().unwrap()], &["the evidence of a run, which is kept"]);
+    let checkpoint = dir.join(run).join("model.safetensors");
+    let out = [
+        "export",
+        checkpoint.to_str().unwrap(),
+        "--to",
+        "timm",
+        "--out",
+        "model.safetensors",
+        "--force",
+    ];
+    let ran = vlora(&dir.join(run), &out);
+    assert!(ran.code == 2 && ran.err.contains("the evidence of a run"), "{}", ran.err);
     let missing = evaluate(dir, Path::new("none"), &[]);
     assert!(missing.code == 2 && missing.err.contains("none"), "{}", missing.err);
     let csv = evaluate(dir, run, &["--format", "csv"]).out;

@@ -834,8 +834,8 @@ fn values_that_change_no_run_are_named() {
              \x20 b: {method: vlora, vlora: {rank: 2, targets: [mlp.fc2]}}\n",
             &[],
             &[
-                "my.yaml:6: vlora.rank: 2 changes no run: every arm has one of its own",
-                "my.yaml:6: vlora.targets: [{target: mlp.fc1, rank: 4}] changes no run: every arm has one of its own",
+                "my.yaml:6: vlora.rank: 2 changes no run: no arm takes it from here",
+                "my.yaml:6: vlora.targets: [{target: mlp.fc1, rank: 4}] changes no run: no arm takes it from here",
             ],
         ),
         (
@@ -854,10 +854,16 @@ fn values_that_change_no_run_are_named() {
             &["my.yaml:7: arms.a.vlora.rank: 1 changes no run: it is swept over"],
         ),
         (
+            "a section that every arm does without",
+            "lora: {rank: 3}\narms: {baseline: {lora: null}}\n",
+            &[],
+            &["my.yaml:6: lora.rank: 3 changes no run: no arm takes it from here"],
+        ),
+        (
             "a precision that every arm replaces",
             "precision: f32\narms: {baseline: {precision: bf16}}\n",
             &[],
-            &["my.yaml:6: precision: `f32` changes no run: every arm has one of its own"],
+            &["my.yaml:6: precision: `f32` changes no run: no arm takes it from here"],
         ),
         (
             "a scale that is set",

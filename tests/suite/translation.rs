@@ -671,7 +671,6 @@ fn faulty_corpora_and_specs_are_refused() {
         ("data.decoding={beam: 0}", &["a whole number from 1"]),
         ("data.decoding={length_penalty: -1}", &["0 or more"]),
         ("data.max_length_ratio=0.5", &["data.max_length_ratio", "1 or more"]),
-        ("data.decoding.extra_tokens=4096", &["data.decoding.extra_tokens", "from 1 to"]),
         ("data.decoding={validate_every: 0}", &["a whole number from 1"]),
         ("data.tokenizer={train: unigram}", &["at least 260"]),
         ("data.tokenizer={train: words, normalisation: nfc}", &["none, nfkc"]),

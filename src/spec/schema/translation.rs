@@ -166,7 +166,7 @@ pub struct DecodingSpec {
     /// A translation has at most this many tokens for each token of its source, and `extra_tokens` more, the
     /// end-of-sentence token included.
     pub length_ratio: f64,
-    /// See `length_ratio`. At most as many as the model has positions.
+    /// See `length_ratio`. No translation has more tokens than the model has positions.
     pub extra_tokens: usize,
     /// Validation translates after every N-th epoch and after the last; after the others it measures only the loss.
     pub validate_every: usize,
