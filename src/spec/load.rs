@@ -141,13 +141,11 @@ pub fn parse_for(
                     .expected("key=value, as in --set training.epochs=3")
                     .at(Origin::Set(argument.clone())));
             };
+            check_arm(&root, key, argument)?;
             let value = document::parse_argument(argument, value)?;
             let left_out = key
                 .strip_prefix("arms.")
                 .filter(|arm| !arm.contains('.') && value.value == Value::Null);
-            if left_out.is_none() {
-                check_arm(&root, key, argument)?;
-            }
             given.add(key, argument, &value)?;
             match left_out {
                 Some(arm) => leave_out(&mut root, arm, argument)?,

@@ -159,7 +159,7 @@ impl<'a> Resolver<'a> {
             sweep.iter().any(|(key, _)| is_within(key, field) || is_within(field, key))
         };
         for (section, node) in self.common.entries().unwrap_or_default() {
-            // That of dense arms is told as a whole.
+            // Where no arm reads `vlora`, one note is about the whole section.
             if section != "vlora" || read.iter().any(|(_, name)| name == section) {
                 uses.add_replaced(section, node, "no arm takes it from here", &swept);
             }
@@ -427,11 +427,7 @@ impl<'a> Resolver<'a> {
         }
         let wanted = (self.count)(&other.spec);
         let (found, value) = matching::nearest(spec, wish.by, wanted, self.count);
-        let run = |spec: &RunSpec| {
-            let duplicates = flatten(spec).remove(DUPLICATES);
-            (identifying_fields(spec), source_fields(spec), duplicates)
-        };
-        if run(&found) == run(&other.spec) {
+        if run_fields(&found) == run_fields(&other.spec) {
             return Err(SpecError::new("the arm is the one that it is matched to")
                 .found(format!("the same run as `{}`", other.label))
                 .expected("an arm of another kind to match, such as one with `method: vlora`")
@@ -450,14 +446,20 @@ impl<'a> Resolver<'a> {
 
 /// A key that is equal for variants that resolve to the same run.
 pub fn resolved_key(variant: &Variant) -> String {
-    let mut fields = identifying_fields(&variant.spec);
-    fields.extend(source_fields(&variant.spec));
+    let start = variant.start.as_deref().unwrap_or_default();
+    format!("{:?} {start}", run_fields(&variant.spec))
+}
+
+/// The fields of a spec that make its runs what they are, the start's weights aside.
+fn run_fields(spec: &RunSpec) -> BTreeMap<String, String> {
+    let mut fields = identifying_fields(spec);
+    fields.extend(source_fields(spec));
     // `remove` changes the data, so that ids have another hash of the data. The others only accept or refuse them.
-    let duplicates = flatten(&variant.spec).remove(DUPLICATES);
+    let duplicates = flatten(spec).remove(DUPLICATES);
     fields.extend(
         duplicates.filter(|value| value.contains("remove")).map(|value| (DUPLICATES.into(), value)),
     );
-    format!("{fields:?} {}", variant.start.as_deref().unwrap_or_default())
+    fields
 }
 
 /// The section of a swept field, if arms may lack it.

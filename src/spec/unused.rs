@@ -105,6 +105,8 @@ fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
 #[derive(Debug, Default)]
 pub struct Uses {
     used: BTreeSet<Place>,
+    /// The places in `unused`, each of which is there once.
+    unused_places: BTreeSet<Place>,
     unused: Vec<(Place, Origin, String, String)>,
     /// Other notes, one line each.
     notes: Vec<String>,
@@ -139,18 +141,17 @@ impl Uses {
                 None => {
                     self.used.insert(place);
                 }
-                Some(outer) => {
-                    let value = node.describe();
-                    self.unused.push((place, node.origin.clone(), value, outer.because.clone()));
-                }
+                Some(outer) => self.add_unread(&field, node, &outer.because),
             }
         }
     }
 
-    /// Takes a section that an arm writes and does not read.
-    pub fn add_unread(&mut self, section: &str, node: &Node, because: &str) {
-        let place = place(section, &node.origin);
-        self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
+    /// Takes a field or section that a run was given and does not use.
+    pub fn add_unread(&mut self, field: &str, node: &Node, because: &str) {
+        let place = place(field, &node.origin);
+        if self.unused_places.insert(place.clone()) {
+            self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
+        }
     }
 
     /// Takes a value of a run that stands beside its sections' merged fields.
@@ -167,13 +168,11 @@ impl Uses {
         because: &str,
         may_be: &dyn Fn(&str) -> bool,
     ) {
-        let seen: BTreeSet<Place> =
-            self.used.iter().chain(self.unused.iter().map(|(place, ..)| place)).cloned().collect();
+        let seen = |place: &Place| self.used.contains(place) || self.unused_places.contains(place);
         let mut found = Vec::new();
         replaced(node, section.to_string(), &seen, &mut found);
         for (field, node) in found.into_iter().filter(|(field, _)| !may_be(field)) {
-            let place = place(&field, &node.origin);
-            self.unused.push((place, node.origin.clone(), node.describe(), because.to_string()));
+            self.add_unread(&field, node, because);
         }
     }
 
@@ -187,13 +186,13 @@ impl Uses {
         self.unused.iter().find(same).map(|(_, _, _, because)| because.as_str())
     }
 
-    /// A line for each value that no run uses, in the order written, and the other notes. `file` and `text`: the document.
+    /// A line for each value that no run uses, in the order written, and the other notes. `file` and `text`: the
+    /// document.
     pub fn lines(self, file: &str, text: &str) -> Vec<String> {
-        let Uses { used, unused, notes } = self;
-        let mut told = BTreeSet::new();
+        let Uses { used, unused, notes, .. } = self;
         let mut lines: Vec<(usize, String)> = Vec::new();
         for (place, origin, value, because) in unused {
-            if used.contains(&place) || !told.insert(place.clone()) {
+            if used.contains(&place) {
                 continue;
             }
             let (line, at) = match &origin {
@@ -216,16 +215,15 @@ impl Uses {
     }
 }
 
-/// The values in a node whose places are not among those `seen`. A list of mappings of which none is seen is one
+/// The values in a node whose places are not `seen`. A list of mappings of which none is seen is one
 /// value.
 fn replaced<'a>(
     node: &'a Node,
     field: String,
-    seen: &BTreeSet<Place>,
+    seen: &dyn Fn(&Place) -> bool,
     found: &mut Vec<(String, &'a Node)>,
 ) {
-    let is_seen =
-        |(field, node): &(String, &Node)| seen.contains(&place(field.as_str(), &node.origin));
+    let is_seen = |(field, node): &(String, &Node)| seen(&place(field.as_str(), &node.origin));
     match &node.value {
         Value::Map(entries) => {
             for (key, value) in entries {

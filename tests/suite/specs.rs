@@ -988,7 +988,7 @@ fn values_that_change_no_run_are_named() {
     }
 }
 
-/// An override that some arms do not take from the common section is told; one that all take, or none, is not.
+/// A note names the arms that keep a value of their own beside a common override.
 #[test]
 fn arms_that_an_override_does_not_change_are_named() {
     let arms = "vlora: {compound_size: 4, rank: 2}\narms:\n  baseline: {}\n\
