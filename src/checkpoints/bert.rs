@@ -86,16 +86,17 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     }
     let theirs = |name: &str| theirs(name, config.kind, if prefixed { prefix } else { "" });
     let mut renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
+    let model = model(&renamed, config, pool, hints.new_head)?;
+    check_description(&path, config, &model, hints.new_head.is_some())?;
+    // The width has been checked, so the memory of the new head is that of a sound model.
     if let Some(classes) = hints.new_head {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
         let head = [
-            ("classifier.weight", zeros(&[classes, config.hidden_size])?),
+            ("classifier.weight", zeros(&[classes, model.dim])?),
             ("classifier.bias", zeros(&[classes])?),
         ];
         renamed.tensors.extend(head.map(|(name, tensor)| (name.to_string(), tensor)));
     }
-    let model = model(&renamed, config, pool)?;
-    check_description(&path, config, &model, hints.new_head.is_some())?;
     // A new head has other classes.
     let class_names = match hints.new_head {
         Some(_) => Vec::new(),
@@ -147,9 +148,14 @@ fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) ->
     })
 }
 
-/// The model by the shapes of its tensors. Only values that no shape shows come from the
-/// description.
-fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<EncoderSpec> {
+/// The model by the shapes of its tensors. Only values that no shape shows come from config.json. `new_head`: the
+/// classes of a new classifier.
+fn model(
+    renamed: &Renamed,
+    config: &BertConfig,
+    pool: TextPool,
+    new_head: Option<usize>,
+) -> Result<EncoderSpec> {
     let rows = |name: &str, meaning: &str| renamed.dims::<2>(name, meaning);
     let words = "[vocabulary, hidden] of the word embeddings";
     let [vocabulary, dim] = rows("embeddings.word_embeddings.weight", words)?;
@@ -162,7 +168,10 @@ fn model(renamed: &Renamed, config: &BertConfig, pool: TextPool) -> Result<Encod
     };
     let first = "encoder.layer.0.intermediate.dense.weight";
     let [hidden, _] = rows(first, "[hidden, dim] of an MLP")?;
-    let [classes, _] = rows("classifier.weight", "[classes, dim] of the classifier")?;
+    let classes = match new_head {
+        Some(classes) => classes,
+        None => rows("classifier.weight", "[classes, dim] of the classifier")?[0],
+    };
     Ok(EncoderSpec {
         architecture: Architecture::Encoder,
         vocabulary,

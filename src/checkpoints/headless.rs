@@ -10,13 +10,19 @@ use crate::error::Result;
 const NAMES: [(&str, &str); 2] =
     [("patch_embed.proj.weight", "head"), ("patch_embeddings.projection.weight", "classifier")];
 
+/// The widest model that gets a new classifier.
+const MAX_WIDTH: usize = 1 << 16;
+
 /// Gives the model a classifier of zeros for `classes` classes, in place of the file's. Hugging Face's
 /// pooler is removed, since classifiers of images do not use it.
 pub fn with_zero_head(file: &TensorFile, classes: usize) -> Result<TensorFile> {
     let mut file = file.clone();
     for (patches, head) in NAMES {
         let width = file.tensors.iter().find(|(name, _)| name.ends_with(patches));
-        let width = width.and_then(|(_, tensor)| tensor.dims().first().copied());
+        // Other shapes are refused when the model is read, before memory is taken for a classifier of theirs.
+        let kernel = width.map(|(_, tensor)| tensor).filter(|tensor| tensor.elem_count() > 0);
+        let width = kernel.and_then(|tensor| Some(*tensor.dims().first()?));
+        let width = width.filter(|width| *width <= MAX_WIDTH);
         let (weight, bias) = (format!("{head}.weight"), format!("{head}.bias"));
         let Some(dim) = width else { continue };
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);

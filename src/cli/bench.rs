@@ -358,8 +358,12 @@ fn notes(
     rates: &BTreeMap<RateKey, Rate>,
     device: &Device,
 ) -> String {
-    let mut sizes: Vec<String> = variants.iter().map(|v| batch_text(&v.spec)).collect();
-    sizes.dedup();
+    let mut sizes: Vec<String> = Vec::new();
+    for text in variants.iter().map(|v| batch_text(&v.spec)) {
+        if !sizes.contains(&text) {
+            sizes.push(text);
+        }
+    }
     let of_products: Vec<String> = rates
         .iter()
         .map(|(((m, n, k), precision), rate)| {

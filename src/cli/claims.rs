@@ -13,7 +13,7 @@ use crate::report::{
     ClaimExperiment, Overview, Results, Summary, claims_page, claims_table, claims_text, evaluate,
     plain, write_claims,
 };
-use crate::results::{ExperimentFolder, RunState, SpectrumRecord};
+use crate::results::{ExperimentFolder, SpectrumRecord};
 use crate::spec::{self, Claims};
 use crate::tasks::evidence;
 
@@ -159,12 +159,16 @@ fn experiment(spec: &str, args: &ClaimsArgs) -> Result<ClaimExperiment> {
 
 /// Results that cannot be read make one experiment's checks undecided, not the others'.
 fn results(folder: &ExperimentFolder) -> Results {
-    let has_ended = |id: &String| !matches!(folder.run(id).state(), RunState::Planned);
-    if !folder.file("experiment.json").exists() || !folder.run_ids().iter().any(has_ended) {
+    if !folder.file("experiment.json").exists() {
         return Results::None;
     }
-    match Summary::read(folder, evidence) {
-        Ok(summary) => Results::Read(Box::new(summary)),
+    let summary = folder.read_record().and_then(|record| {
+        let has_ended = folder.has_ended_run(&record);
+        has_ended.then(|| Summary::of(record, folder, evidence)).transpose()
+    });
+    match summary {
+        Ok(Some(summary)) => Results::Read(Box::new(summary)),
+        Ok(None) => Results::None,
         Err(error) => Results::Unusable(match error.to_string().lines().next() {
             Some(line) => format!("its results cannot be used: {line}"),
             None => "its results cannot be used".into(),

@@ -15,7 +15,7 @@ use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
 use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
 use crate::runner::{Invocation, Plan, PlannedRun, device_list, planned_kind};
-use crate::spec::{SlurmSpec, option_fault, time_fault, value_fault};
+use crate::spec::{SlurmSpec, TimeLimit, option_fault, time_fault, value_fault};
 use crate::terminal::print_data;
 
 #[derive(Debug, Args)]
@@ -141,10 +141,8 @@ impl SlurmArgs {
     /// The device of the jobs. `auto` is what they ask for, since this machine may have another: the ids of runs
     /// depend on it.
     fn device_of_jobs(&self, resources: &SlurmSpec) -> Result<&str> {
-        let asks_for_gpus = resources.gpus.is_some_and(|gpus| gpus > 0)
-            || resources.options.iter().any(|option| option.contains("gpu"));
         match self.devices.name() {
-            "auto" if asks_for_gpus => Ok("cuda"),
+            "auto" if resources.asks_for_gpus() => Ok("cuda"),
             "auto" => Ok("cpu"),
             named => {
                 device_list(named)?;
@@ -275,7 +273,10 @@ fn check_time(resources: &SlurmSpec, warning: u32) -> Result<()> {
     // Slurm may warn a minute too early.
     let least = u64::from(warning) + 120;
     let given = resources.time.as_ref();
-    let given = given.and_then(|time| Some((time, slurm::seconds(time)?)));
+    let given = given.and_then(|time| match TimeLimit::parse(time)? {
+        TimeLimit::Seconds(seconds) => Some((time, seconds)),
+        TimeLimit::Unlimited => None,
+    });
     match given.filter(|(_, seconds)| *seconds < least) {
         None => Ok(()),
         Some((time, _)) => Err(Fault::new("a job has no time before it is warned")

@@ -95,7 +95,7 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
             all if all == ids.len() => new,
             left_out => {
                 let runs = several(left_out, "run");
-                eprint_line(&format!("note: {runs} without examples to validate on: left out"));
+                eprint_line(&format!("note: {runs} without {} examples: left out", split.name()));
                 readable
             }
         };

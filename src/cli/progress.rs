@@ -118,8 +118,8 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For the runs `only` of a plan, None being all of them, with `jobs` runs at once. Without a terminal, each running run gets a line at
-    /// least once per `every`.
+    /// For the runs `only` of a plan, None being all of them, with `jobs` runs at once. Without a terminal, each
+    /// running run gets a line at least once per `every`.
     pub fn new(
         plan: &Plan,
         only: Option<&BTreeSet<String>>,
@@ -216,6 +216,10 @@ impl Progress {
 
 impl Observer for Progress {
     fn run_started(&mut self, variant: &PlannedVariant, run: &PlannedRun, resumed_at: u64) {
+        // A run that failed, or that another process held, may start again.
+        if self.ended.remove(&run.id) {
+            self.ended_flops -= variant.flops;
+        }
         let name = format!("{} seed {}", variant.variant.label, run.seed);
         let length = variant.length;
         let resumed = match resumed_at {

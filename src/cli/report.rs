@@ -10,9 +10,7 @@ use super::{
 };
 use crate::error::{Error, Fault, Result};
 use crate::report::{Format, Summary, count, plain, write_report, write_tensorboard};
-use crate::results::{
-    ExperimentFolder, ExperimentRecord, RunFolder, RunState, SpectrumRecord, Weights,
-};
+use crate::results::{ExperimentFolder, ExperimentRecord, RunFolder, SpectrumRecord, Weights};
 use crate::spec::nearest;
 use crate::tasks::evidence;
 
@@ -49,7 +47,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let folder = ExperimentFolder::new(&args.folder);
     let record = folder.read_record()?;
     // Curves begin with the first step, but a table needs a run that has ended.
-    let summary = match args.tensorboard.is_some() && !has_ended(&folder, &record) {
+    let summary = match args.tensorboard.is_some() && !folder.has_ended_run(&record) {
         true => None,
         false => Some(Summary::of(record.clone(), &folder, evidence)?),
     };
@@ -63,12 +61,6 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     };
     shown.and(exported)?;
     summary.as_ref().and_then(damage).map_or(Ok(()), |damage| Err(Fault::failed(damage).into()))
-}
-
-/// Whether any run has ended, well or not.
-fn has_ended(folder: &ExperimentFolder, record: &ExperimentRecord) -> bool {
-    let is_over = |state: RunState| state.has_result() || state == RunState::Failed;
-    record.run_ids().into_iter().any(|id| is_over(folder.run(id).state()))
 }
 
 /// Writes event files of TensorBoard and says where. Damaged runs of `summary` are left out; the report

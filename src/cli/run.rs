@@ -140,10 +140,11 @@ fn is_all_finished(plan: &Plan, folder: &ExperimentFolder) -> bool {
 
 /// Writes the table of the finished runs, if there are any.
 fn write_finished(plan: &Plan, folder: &ExperimentFolder) -> Result<()> {
-    match Summary::of(plan.record(), folder, evidence) {
-        Ok(summary) => write_report(&summary, folder).map(drop),
-        Err(_) => Ok(()),
+    let record = plan.record();
+    if !folder.has_ended_run(&record) {
+        return Ok(());
     }
+    write_report(&Summary::of(record, folder, evidence)?, folder).map(drop)
 }
 
 /// A number of minutes that is more than none and less than a year.
@@ -211,9 +212,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
                 .into());
         }
         Err(error) => {
-            // A job that is warned has little time.
-            if only.is_none() {
-                write_finished(&plan, &folder)?;
+            // With --only a scheduler runs it, which kills the job soon after its warning.
+            if only.is_none()
+                && let Err(unwritten) = write_finished(&plan, &folder)
+            {
+                eprint_line(&format!("note: {unwritten}"));
             }
             return Err(error);
         }

@@ -239,7 +239,7 @@ pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
                 .expected("the name of a file to write")
                 .into());
         }
-        if RunFolder::has(path) {
+        if RunFolder::is_evidence(path) {
             return Err(Fault::new("the file is the evidence of a run, which is kept")
                 .source(path.display())
                 .expected("another file to write")

@@ -64,7 +64,10 @@ pub fn read(files: &[File], languages: &Languages, select: Select) -> Result<Tab
             .into());
     }
     let rows = one.len();
-    let columns = languages.iter().zip([one, other]).filter(|(language, _)| select.wants(language));
+    let columns = languages
+        .iter()
+        .zip([one, other])
+        .filter(|(language, _)| select.wants(language, Some(&Kind::Text)));
     let columns = columns.map(|(language, lines)| Column::new(language, Values::Text(lines)));
     Ok(Table::new(&first.name, columns.collect(), rows))
 }

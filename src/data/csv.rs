@@ -74,7 +74,8 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         _ => fault,
     };
     select.check(&file.name, &fields).map_err(|error| error.map_fault(or_help))?;
-    let kept: Vec<usize> = (0..names.len()).filter(|i| select.wants(&names[*i])).collect();
+    let kept: Vec<usize> =
+        (0..names.len()).filter(|i| select.wants(&names[*i], Some(&Kind::Text))).collect();
 
     let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); kept.len()];
     let mut record = ByteRecord::new();

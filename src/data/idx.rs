@@ -44,7 +44,7 @@ pub fn read(files: &[File], select: Select) -> Result<Table> {
     let images = Values::Pixels { height: sizes[1], width: sizes[2], bytes: pixels };
     let labels = Values::Integers(numbers.iter().map(|b| Some(i64::from(*b))).collect());
     let columns = [Column::new(COLUMNS[0], images), Column::new(COLUMNS[1], labels)];
-    let columns = columns.into_iter().filter(|c| select.wants(&c.name)).collect();
+    let columns = columns.into_iter().filter(|c| select.wants(&c.name, Some(&c.kind()))).collect();
     Ok(Table::new(name, columns, sizes[0]))
 }
 

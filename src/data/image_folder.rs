@@ -31,6 +31,6 @@ pub fn read(files: Vec<File>, classes: &[String], select: Select) -> Result<Tabl
     label.class_names = classes.to_vec();
     label.named = true;
     let columns = [Column::new("image", Values::Images(Blobs::new(bytes))), label];
-    let columns = columns.into_iter().filter(|c| select.wants(&c.name)).collect();
+    let columns = columns.into_iter().filter(|c| select.wants(&c.name, Some(&c.kind()))).collect();
     Ok(Table::of_files(names, columns))
 }

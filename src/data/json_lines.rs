@@ -35,16 +35,25 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
                 None => {
                     bounded(builders.len() + 1, row + 1).map_err(place)?;
                     places.insert(name.clone(), builders.len());
-                    builders.push(Builder { name, kind: None, values: Vec::new() });
+                    builders.push(Builder {
+                        name,
+                        kind: None,
+                        is_wanted: false,
+                        values: Vec::new(),
+                    });
                     builders.len() - 1
                 }
             };
             // Of columns that are not selected, only name and kind are kept.
             let builder = &mut builders[at];
-            if select.wants(&builder.name) {
+            let first = builder.kind.is_none().then(|| kind(&value));
+            if let Some(kind) = &first {
+                builder.is_wanted = select.wants(&builder.name, kind.as_ref());
+            }
+            if builder.is_wanted {
                 builder.push(row, value).map_err(place)?;
-            } else if builder.kind.is_none() {
-                builder.kind = kind(&value);
+            } else if let Some(kind) = first {
+                builder.kind = kind;
             }
         }
         bounded(builders.len(), row + 1).map_err(place)?;
@@ -58,7 +67,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     if row > 0 {
         select.check(&file.name, &fields)?;
     }
-    let wanted = builders.into_iter().filter(|b| select.wants(&b.name));
+    let wanted = builders.into_iter().filter(|builder| builder.is_wanted);
     Ok(Table::new(&file.name, wanted.map(|builder| builder.finish(row)).collect(), row))
 }
 
@@ -90,6 +99,8 @@ struct Builder {
     name: String,
     /// None until the first value.
     kind: Option<Kind>,
+    /// Whether the column is read.
+    is_wanted: bool,
     /// Values up to the last row that has one.
     values: Vec<Json>,
 }
@@ -104,7 +115,14 @@ impl Builder {
     }
 
     fn push(&mut self, row: usize, value: Json) -> std::result::Result<(), String> {
-        let joint = match (self.kind.take(), kind(&value)) {
+        let now = match (&self.kind, &value) {
+            // All of its sentences are missing.
+            (Some(Kind::Languages(_)), Json::Object(map)) if map.values().all(Json::is_null) => {
+                None
+            }
+            _ => kind(&value),
+        };
+        let joint = match (self.kind.take(), now) {
             (before, None) => before,
             (None, now) => now,
             (Some(a), Some(b)) if a == b => Some(a),
@@ -154,12 +172,16 @@ fn kind(value: &Json) -> Option<Kind> {
         Json::Number(n) if n.as_i64().is_some() => Kind::Integer,
         Json::Number(_) => Kind::Float,
         Json::String(_) => Kind::Text,
-        Json::Object(map) if map.len() > 1 && map.values().all(Json::is_string) => {
-            Kind::Languages(map.keys().cloned().collect())
-        }
+        Json::Object(map) if is_translation(map) => Kind::Languages(map.keys().cloned().collect()),
         Json::Object(_) => Kind::Other("objects".into()),
         Json::Array(_) => Kind::Other("lists".into()),
     })
+}
+
+/// Whether an object has a text for each of several languages; some may be missing.
+fn is_translation(map: &Map<String, Json>) -> bool {
+    let is_text_or_null = |value: &Json| value.is_string() || value.is_null();
+    map.len() > 1 && map.values().any(Json::is_string) && map.values().all(is_text_or_null)
 }
 
 fn whole(value: &Json) -> Option<i64> {
@@ -176,10 +198,40 @@ fn text(value: Json) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::select::Wanted;
 
     fn parse(text: &str, select: Select) -> Result<Table> {
         let bytes = text.as_bytes().to_vec();
         read(&File::new("f.jsonl".into(), "f.jsonl".into(), bytes.into()), select)
+    }
+
+    #[test]
+    fn a_translation_may_lack_sentences() {
+        let text = "{\"t\": {\"de\": \"a\", \"en\": \"b\"}}\n{\"t\": {\"de\": \"c\", \"en\": null}}\n\
+                    {\"t\": {\"de\": null, \"en\": null}}\n";
+        let table = parse(text, Select::All).unwrap();
+        let Values::Languages { languages, texts } = &table.columns[0].values else { panic!() };
+        assert_eq!(languages, &["de", "en"]);
+        let some = |text: &str| Some(text.to_string());
+        assert_eq!(texts, &[vec![some("a"), some("c"), None], vec![some("b"), None, None]]);
+    }
+
+    #[test]
+    fn sentences_are_read_without_the_other_columns() {
+        let wanted = ["de", "en"].map(|name| Wanted::sentences(name, "f"));
+        for text in [
+            "{\"de\": \"x\", \"en\": \"y\", \"score\": 1}\n{\"de\": \"x\", \"en\": \"y\", \"score\": \"n/a\"}",
+            "{\"t\": {\"de\": \"x\", \"en\": \"y\"}, \"id\": 1}\n{\"t\": null, \"id\": \"two\"}",
+            "{\"t\": null, \"id\": 1}\n{\"t\": {\"de\": \"x\", \"en\": \"y\"}, \"id\": \"two\"}",
+        ] {
+            let table = parse(text, Select::Wanted(&wanted)).unwrap();
+            assert_eq!(table.rows, 2);
+            assert!(table.columns.iter().all(|c| !["score", "id"].contains(&c.name.as_str())));
+        }
+        let error = parse("{\"da\": \"x\", \"en\": \"y\"}", Select::Wanted(&wanted)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("found:    texts in da, en"), "{error}");
+        assert!(error.contains("did you mean `f: da`?"), "{error}");
     }
 
     #[test]

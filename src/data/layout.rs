@@ -149,6 +149,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The repository's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Names of the splits.
     pub fn splits(&self) -> impl Iterator<Item = &str> {
         self.found.splits.iter().map(|split| split.name.as_str())

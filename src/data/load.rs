@@ -179,6 +179,7 @@ pub fn load<R: ReadSplit>(
     let repository = hub.open(&Source::of(spec)?, Kind::Dataset)?;
     let layout = Layout::of_spec(&repository, spec)?;
     layout.note().iter().for_each(|note| hub.note(note));
+    unread_splits(&layout, spec).iter().for_each(|note| hub.note(note));
     let mut loader = Loader {
         repository: &repository,
         layout: &layout,
@@ -229,6 +230,29 @@ pub fn load<R: ReadSplit>(
         loaded.remove_duplicates(R::EXAMPLE)?;
     }
     Ok(loaded)
+}
+
+/// A note for each role whose examples are drawn from the training split, although the dataset has a split of that
+/// name that no role reads.
+fn unread_splits(layout: &Layout, spec: &FilesSpec) -> Vec<String> {
+    let roles = [(Role::Validation, spec.validation), (Role::Test, spec.test)];
+    let named = roles.iter().filter_map(|(_, split)| match split {
+        Some(SplitSpec::Named(name)) => Some(name.as_str()),
+        _ => None,
+    });
+    let found = |name: &str| layout.split(name).ok().map(|split| split.name.as_str());
+    let read: BTreeSet<&str> = iter::once(spec.train).chain(named).filter_map(found).collect();
+    let unread = roles.iter().filter_map(|(role, split)| {
+        split.and_then(part)?;
+        let name = found(role.name()).filter(|name| !read.contains(name))?;
+        Some(format!(
+            "{}: the {} examples are drawn from `{}`; the dataset's split `{name}` is not read",
+            layout.name(),
+            role.name(),
+            spec.train
+        ))
+    });
+    unread.collect()
 }
 
 fn part(split: &SplitSpec) -> Option<&PartSpec> {
@@ -386,5 +410,30 @@ mod tests {
         };
         assert_eq!(paths(r#""validation""#), [CARD, "train.csv", "validation.csv", "test.csv"]);
         assert_eq!(paths(r#"{"fraction": 0.1}"#), [CARD, "train.csv", "test.csv"]);
+    }
+
+    #[test]
+    fn a_split_that_a_drawn_part_replaces_is_noted_unless_another_role_reads_it() {
+        let notes = |files: &[&str], spec: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|file| fs::write(dir.path().join(file), "").unwrap());
+            let source = Source::Folder(dir.path().to_path_buf());
+            let repository = Hub::default().open(&source, Kind::Dataset).unwrap();
+            let data: ImageDataSpec = serde_json::from_str(spec).unwrap();
+            let layout = Layout::of_spec(&repository, &data.files()).unwrap();
+            unread_splits(&layout, &data.files())
+        };
+        let all = ["train.csv", "test.csv", "dev.csv"];
+        let drawn = r#"{"path": "x", "validation": {"fraction": 0.1}}"#;
+        let [note] = &notes(&all, drawn)[..] else { panic!() };
+        let expected = "the validation examples are drawn from `train`; the dataset's split `validation` is not read";
+        assert!(note.ends_with(expected), "{note}");
+        assert!(notes(&all[..2], drawn).is_empty());
+        assert!(notes(&all, r#"{"path": "x", "validation": "validation"}"#).is_empty());
+        // As in GLUE, whose test split has no labels.
+        let tested = r#"{"path": "x", "validation": {"fraction": 0.1}, "test": "validation"}"#;
+        assert!(notes(&all, tested).is_empty());
+        let both = r#"{"path": "x", "validation": {"fraction": 0.1}, "test": {"fraction": 0.1}}"#;
+        assert_eq!(notes(&all, both).len(), 2);
     }
 }

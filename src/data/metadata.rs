@@ -88,7 +88,7 @@ impl Metadata {
         let fields: Vec<(String, Kind)> =
             columns.iter().map(|c| (c.name.clone(), c.kind())).collect();
         select.check(self.table.file(), &fields)?;
-        columns.retain(|column| select.wants(&column.name));
+        columns.retain(|column| select.wants(&column.name, Some(&column.kind())));
         Ok(Table::of_files(names, columns))
     }
 }

@@ -44,7 +44,7 @@ pub fn read(file: File, select: Select) -> Result<Table> {
 
     let wanted: Vec<String> = fields
         .iter()
-        .filter(|(name, kind)| select.wants(name) && !matches!(kind, Kind::Other(_)))
+        .filter(|(name, kind)| select.wants(name, Some(kind)) && !matches!(kind, Kind::Other(_)))
         .map(|(name, _)| name.clone())
         .collect();
     footprint.check(width(&fields, select), file.bytes.len()).map_err(&fail)?;
@@ -64,19 +64,21 @@ pub fn read(file: File, select: Select) -> Result<Table> {
     // Frees the encoded bytes as soon as the frame is read.
     drop(bytes);
 
-    let columns = fields.into_iter().filter(|(name, _)| select.wants(name)).map(|(name, kind)| {
-        let values = match &kind {
-            Kind::Other(other) => Values::Other(other.clone()),
-            kind => guarded(|| values(frame.column(&name)?, kind, most)).map_err(|e| {
-                Error::from(
-                    Fault::new(format!("column `{name}` cannot be read: {}", e.trim_end()))
-                        .source(&file_name),
-                )
-            })?,
-        };
-        let class_names = features.get(&name).and_then(class_names).unwrap_or_default();
-        Ok(TableColumn { class_names, ..TableColumn::new(name, values) })
-    });
+    let columns = fields.into_iter().filter(|(name, kind)| select.wants(name, Some(kind))).map(
+        |(name, kind)| {
+            let values = match &kind {
+                Kind::Other(other) => Values::Other(other.clone()),
+                kind => guarded(|| values(frame.column(&name)?, kind, most)).map_err(|e| {
+                    Error::from(
+                        Fault::new(format!("column `{name}` cannot be read: {}", e.trim_end()))
+                            .source(&file_name),
+                    )
+                })?,
+            };
+            let class_names = features.get(&name).and_then(class_names).unwrap_or_default();
+            Ok(TableColumn { class_names, ..TableColumn::new(name, values) })
+        },
+    );
     Ok(Table::new(&file_name, columns.collect::<Result<_>>()?, rows))
 }
 
@@ -157,7 +159,7 @@ impl Footprint {
 
 /// Number of values in each row, for the selected columns.
 fn width(fields: &[(String, Kind)], select: Select) -> usize {
-    let read = fields.iter().filter(|(name, _)| select.wants(name));
+    let read = fields.iter().filter(|(name, kind)| select.wants(name, Some(kind)));
     let width = |(_, kind): &(String, Kind)| match kind {
         Kind::Other(_) => 0,
         Kind::Languages(languages) => languages.len(),

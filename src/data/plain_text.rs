@@ -17,7 +17,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     select.check(&file.name, &[(COLUMN.to_string(), Kind::Text)])?;
     let text = utf8(file, bytes)?;
     let values = Values::Text(vec![Some(text.to_string())]);
-    Ok(Table::new(&file.name, vec![Column::new(COLUMN, values)], 1))
+    Ok(Table::of_files(vec![file.name.clone()], vec![Column::new(COLUMN, values)]))
 }
 
 /// The text of a file's bytes, which must be UTF-8.

@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub no_names_help: Option<&'static str>,
     /// Whether the column holds labels.
     pub labels: bool,
+    /// Whether a language of this name in a column of translations will do.
+    pub or_language: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -37,21 +39,59 @@ impl<'a> Wanted<'a> {
         // If no column has class labels, one of numbers or text may hold the labels.
         let kinds: &[&[Kind]] = &[&[Kind::ClassLabel], &[Kind::Integer, Kind::Text]];
         let field = "data.label_column";
-        Wanted { name, field, kinds, text_help: "", no_names_help: None, labels: true }
+        Wanted {
+            name,
+            field,
+            kinds,
+            text_help: "",
+            no_names_help: None,
+            labels: true,
+            or_language: false,
+        }
     }
 
     /// A column of encoded images.
     pub const fn images(name: &'a str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Image]];
         let field = "data.image_column";
-        Wanted { name, field, kinds, text_help: PATHS_HELP, no_names_help: None, labels: false }
+        Wanted {
+            name,
+            field,
+            kinds,
+            text_help: PATHS_HELP,
+            no_names_help: None,
+            labels: false,
+            or_language: false,
+        }
     }
 
     /// A column of texts, named by this field of the spec.
     pub const fn texts(name: &'a str, field: &'static str) -> Wanted<'a> {
         let kinds: &[&[Kind]] = &[&[Kind::Text]];
         let no_names_help = Some(NO_NAMES_HELP);
-        Wanted { name, field, kinds, text_help: "", no_names_help, labels: false }
+        Wanted {
+            name,
+            field,
+            kinds,
+            text_help: "",
+            no_names_help,
+            labels: false,
+            or_language: false,
+        }
+    }
+
+    /// A column of sentences, or the language of this name in a column of translations.
+    pub const fn sentences(name: &'a str, field: &'static str) -> Wanted<'a> {
+        Wanted { or_language: true, ..Wanted::texts(name, field) }
+    }
+
+    /// Whether a column holds what is wanted. `kind` is None if the column has no values.
+    fn is(&self, column: &str, kind: Option<&Kind>) -> bool {
+        let has_language = |kind: &Kind| match kind {
+            Kind::Languages(languages) => languages.iter().any(|language| language == self.name),
+            _ => false,
+        };
+        self.name == column || (self.or_language && kind.is_some_and(has_language))
     }
 
     /// The help for a file in which no column has the name.
@@ -66,11 +106,12 @@ impl<'a> Wanted<'a> {
 }
 
 impl<'a> Select<'a> {
-    pub fn wants(&self, column: &str) -> bool {
+    /// Whether a column is read. `kind` is None if the column has no values.
+    pub fn wants(&self, column: &str, kind: Option<&Kind>) -> bool {
         match self {
             Select::All => true,
             Select::Named(names) => names.iter().any(|name| name == column),
-            Select::Wanted(wanted) => wanted.iter().any(|wanted| wanted.name == column),
+            Select::Wanted(wanted) => wanted.iter().any(|wanted| wanted.is(column, kind)),
         }
     }
 
@@ -99,6 +140,12 @@ impl<'a> Select<'a> {
                 names.iter().try_for_each(|name| missing(file, fields, name, || None))
             }
             Select::Wanted(all) => all.iter().try_for_each(|wanted| {
+                if fields.iter().any(|(name, kind)| wanted.is(name, Some(kind))) {
+                    return Ok(());
+                }
+                if wanted.or_language {
+                    return Err(no_sentences(file, fields, wanted));
+                }
                 let is_other = |name: &str| all.iter().any(|other| other.name == name);
                 missing(file, fields, wanted.name, || {
                     let free = fields.iter().filter(|(name, _)| !is_other(name)).cloned();
@@ -135,6 +182,31 @@ fn other_separator(fields: &[(String, Kind)]) -> Option<String> {
         "the values seem to be separated by {separator}: write them with commas in .csv, \
          with tabs in .tsv"
     ))
+}
+
+/// The error for a file that has no sentences of a language.
+fn no_sentences(file: &str, fields: &[(String, Kind)], wanted: &Wanted) -> Error {
+    let mut known: Vec<&str> = Vec::new();
+    for (name, kind) in fields {
+        match kind {
+            Kind::Languages(languages) => known.extend(languages.iter().map(String::as_str)),
+            Kind::Text => known.push(name),
+            _ => {}
+        }
+    }
+    let Wanted { name, field, .. } = wanted;
+    let fault = Fault::new(format!("there is no column `{name}`"))
+        .source(file)
+        .found(match known.is_empty() {
+            true => "no column of texts".to_string(),
+            false => format!("texts in {}", known.join(", ")),
+        })
+        .expected(format!("the column or the language that `{field}` names"));
+    Error::from(match (other_separator(fields), nearest(name, known)) {
+        (Some(help), _) => fault.help(help),
+        (None, Some(near)) => fault.help(format!("did you mean `{field}: {near}`?")),
+        (None, None) => fault,
+    })
 }
 
 fn missing(

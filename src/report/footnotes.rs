@@ -116,11 +116,13 @@ impl Summary {
                 notes.push(format!("{}, seed {seed}, failed: {reason}", code(label)));
             }
             for run in &arm.damaged {
+                let reason = run.reason.lines().next().unwrap_or_default();
                 notes.push(format!(
-                    "{}, seed {}, left out: the evidence of its run {} is not as the run left it.",
+                    "{}, seed {}, run {}, left out: {}.",
                     code(label),
                     run.seed,
-                    code(&run.id)
+                    code(&run.id),
+                    markdown(reason)
                 ));
             }
             if arm.unfinished > 0 {

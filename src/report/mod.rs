@@ -109,8 +109,8 @@ pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`,
-/// `pairs.csv`, `samples.md`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes files of an earlier report that are no longer part of it. Returns the files
-/// written.
+/// `pairs.csv`, `samples.md`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes
+/// files of an earlier report that are no longer part of it. Returns the files written.
 pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
         ("table.md".to_string(), summary.markdown().into_bytes()),
@@ -136,7 +136,8 @@ pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<
         write_atomic(&folder.file(name), content)?;
     }
     let others = [PAIRS, SAMPLES].map(String::from);
-    for name in charts::file_names(summary).chain(Section::files()).chain(others) {
+    let old_charts = folder.names().into_iter().filter(|name| charts::is_chart(name));
+    for name in old_charts.chain(Section::files()).chain(others) {
         if !files.iter().any(|(written, _)| *written == name) {
             folder.remove(&name)?;
         }

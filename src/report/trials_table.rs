@@ -108,7 +108,8 @@ impl Summary {
         const MAX_FAILURES: usize = 5;
         let failures: Vec<_> = self.trials.iter().flat_map(|t| &t.failures).collect();
         for (label, seed, reason) in failures.iter().take(MAX_FAILURES) {
-            notes.push(format!("{}, seed {seed}, failed: {}.", code(label), markdown(reason)));
+            let reason = markdown(reason.lines().next().unwrap_or_default());
+            notes.push(format!("{}, seed {seed}, failed: {reason}.", code(label)));
         }
         if failures.len() > MAX_FAILURES {
             notes.push(format!("And {} more failed.", failures.len() - MAX_FAILURES));

@@ -50,6 +50,11 @@ impl ExperimentFolder {
         roots.into_iter().map(folder).filter(ExperimentFolder::is_experiment).collect()
     }
 
+    /// Whether any run of the record has ended, well or not.
+    pub fn has_ended_run(&self, record: &ExperimentRecord) -> bool {
+        record.run_ids().into_iter().any(|id| self.run(id).state().has_ended())
+    }
+
     /// Whether this folder belongs to an experiment.
     pub fn is_experiment(&self) -> bool {
         self.file(EXPERIMENT).is_file() || self.file("runs").is_dir()
@@ -76,6 +81,12 @@ impl ExperimentFolder {
 
     pub fn run(&self, id: &str) -> RunFolder {
         RunFolder { root: self.root.join("runs").join(id) }
+    }
+
+    /// The names of what is directly in this folder.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     /// Removes a file of this folder if it exists.
@@ -187,8 +198,8 @@ impl RunFolder {
         (run.root.is_dir() && (is_named || has(Self::SPEC) && has(Self::RESULT))).then_some(run)
     }
 
-    /// Whether a path is that of a file which runs write, in the folder of a run.
-    pub fn has(path: &Path) -> bool {
+    /// Whether a path names a file that runs write, in the folder of a run.
+    pub fn is_evidence(path: &Path) -> bool {
         let is_named = path.file_name().is_some_and(|name| Self::files().any(|file| name == file));
         let folder = path.parent().map(|folder| match folder.as_os_str().is_empty() {
             true => Path::new("."),

@@ -56,7 +56,7 @@ pub use flags::Flags;
 pub use folder::{Deletion, ExperimentFolder, RunFolder, TRAIN_AGAIN};
 pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
-pub use json::{lines, write_json};
+pub use json::{lines, read_json, write_json};
 pub use metric::{Better, Metric, WorkUnit};
 pub use readout::{LayerScores, Readout};
 pub use record::*;

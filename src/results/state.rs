@@ -27,6 +27,11 @@ impl RunState {
         matches!(self, RunState::Finished | RunState::Damaged)
     }
 
+    /// Whether it has a result, or has failed.
+    pub fn has_ended(self) -> bool {
+        self.has_result() || self == RunState::Failed
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             RunState::Planned => "planned",

@@ -37,7 +37,7 @@ pub struct Estimate {
 
 /// The speed of a finished run.
 struct Past {
-    /// Everything that its speed depends on, see [`model`].
+    /// What its speed depends on, see [`model`].
     model: String,
     precision: Precision,
     /// Seconds of training and evaluation per unit of training work.
@@ -103,7 +103,11 @@ impl Past {
         let spec = &spec.spec;
         let provenance: Provenance = run.read_json(RunFolder::PROVENANCE).ok()?;
         let here = provenance.sessions.iter().all(|session| match device {
-            DeviceKind::Cpu => session.device == "cpu" && session.processor == processor(),
+            DeviceKind::Cpu => {
+                session.device == "cpu"
+                    && session.processor == processor()
+                    && session.threads == rayon::current_num_threads()
+            }
             DeviceKind::Cuda => session.device.starts_with("cuda"),
         });
         let alone = provenance.sessions.iter().all(|session| session.jobs == 1)
@@ -116,11 +120,11 @@ impl Past {
     }
 }
 
-/// The spec fields that determine the time of a unit of work, as text.
+/// What the spec says of the time of a unit of work, as text: model and batches.
 fn model(spec: &RunSpec) -> String {
     let t = &spec.training;
-    let parts =
-        (&spec.model, &spec.vlora, &spec.lora, t.batch_size, t.accumulation, spec.precision);
+    let batches = definition(spec.task).batch_text(spec);
+    let parts = (&spec.model, &spec.vlora, &spec.lora, batches, t.accumulation, spec.precision);
     serde_json::to_string(&parts).unwrap_or_default()
 }
 

@@ -82,7 +82,7 @@ fn wait(
     loop {
         // A signal ends it within a fraction of a second.
         for _ in 0..10 {
-            if workers.is_late() || stop.load(Ordering::Relaxed) {
+            if workers.is_late() || workers.is_interrupted() || stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             thread::sleep(Duration::from_millis(100));

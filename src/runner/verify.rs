@@ -75,8 +75,12 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     }
     let only = [id.to_string()].into();
     let device_of = |_| Ok(device.clone());
-    let workers = WorkerOptions { only: Some(&only), ..WorkerOptions::new(1, &device_of) };
-    // Of weights that are only tested there is no step to repeat.
+    let workers = WorkerOptions {
+        only: Some(&only),
+        interrupt: Some(stop),
+        ..WorkerOptions::new(1, &device_of)
+    };
+    // A run with `training: none` has no steps, so all of it is repeated.
     let extent = if variant.length.steps == 0 { Extent::Full } else { extent };
     let ends = match extent {
         Extent::Steps(steps) => {
@@ -87,7 +91,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     };
     for end in ends {
         let until = AtomicBool::new(false);
-        let mut observer = Until { end, until: &until, stop };
+        let mut observer = StopAtStep { end, until: &until };
         match execute(plan, scratch, workers, &until, &mut observer) {
             Ok(outcomes) => {
                 if let Some(Outcome::Failed(reason)) = outcomes.first() {
@@ -122,7 +126,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         full: extent == Extent::Full,
         interrupted: sessions > 1,
         difference,
-        // The verdict counts without it.
+        // Optional: the comparison of bits is valid without it.
         seed_effects: match variant.length.steps {
             0 => None,
             _ => seed_effects(plan, variant, run, device).ok(),
@@ -135,7 +139,9 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         let says_more = before.full && before.difference.is_none();
         says_more && !found.full && found.difference.is_none()
     }) {
-        Some(before) => Verification { seed_effects: found.seed_effects, ..before },
+        Some(before) => {
+            Verification { seed_effects: found.seed_effects.or(before.seed_effects), ..before }
+        }
         None => found.clone(),
     };
     original.write_json(RunFolder::VERIFIED, &kept)?;
@@ -149,16 +155,14 @@ fn first_difference(original: &str, again: &str) -> Option<String> {
     Some(format!("the record of step {} differs", differs + 1))
 }
 
-/// Stops at a step, or when the user does.
-struct Until<'a> {
+struct StopAtStep<'a> {
     end: u64,
     until: &'a AtomicBool,
-    stop: &'a AtomicBool,
 }
 
-impl Observer for Until<'_> {
+impl Observer for StopAtStep<'_> {
     fn step(&mut self, _: &PlannedRun, step: &Step) {
-        if step.record.step >= self.end || self.stop.load(Ordering::Relaxed) {
+        if step.record.step >= self.end {
             self.until.store(true, Ordering::Relaxed);
         }
     }

@@ -36,7 +36,7 @@ impl SharedObserver for Mutex<&mut dyn Observer> {
 impl WorkerContext<'_> {
     /// Whether running runs should end after their current step.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.queue.is_halted()
+        self.stop.load(Ordering::Relaxed) || self.workers.is_interrupted() || self.queue.is_halted()
     }
 
     /// Whether this process trains no other run on the device meanwhile.

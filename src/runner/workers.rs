@@ -1,6 +1,7 @@
 //! How many workers train the runs of a plan, on which devices, and by which rules.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
@@ -20,6 +21,8 @@ pub struct WorkerOptions<'a> {
     pub interval: CheckpointInterval,
     /// The ids of the runs that are trained; None trains all of the plan.
     pub only: Option<&'a BTreeSet<String>>,
+    /// A further flag that stops the runs, where the caller needs one of its own.
+    pub interrupt: Option<&'a AtomicBool>,
     /// When runs stop, as if the user had stopped them.
     pub deadline: Option<Instant>,
     /// Whether the first run that fails stops the others.
@@ -49,6 +52,7 @@ impl<'a> WorkerOptions<'a> {
             device,
             interval,
             only: None,
+            interrupt: None,
             deadline: None,
             fail_fast: false,
             retries: 0,
@@ -61,6 +65,11 @@ impl<'a> WorkerOptions<'a> {
     /// Whether they train the run.
     pub fn trains(&self, id: &str) -> bool {
         self.only.is_none_or(|only| only.contains(id))
+    }
+
+    /// Whether the further flag is set.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
     /// Whether the deadline has passed.

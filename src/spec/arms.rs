@@ -22,6 +22,14 @@ pub fn plain_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
 }
 
+/// The error for an arm's name that is none of `names`.
+pub fn no_such_arm(name: &str, names: &[&str]) -> SpecError {
+    SpecError::new("there is no such arm")
+        .found(format!("`{name}`"))
+        .expected(one_of(names))
+        .suggest(name, names.iter().copied())
+}
+
 /// One entry of `arms`.
 pub struct Arm {
     pub name: String,

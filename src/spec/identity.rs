@@ -135,6 +135,40 @@ pub fn comparable_fields(specs: [&RunSpec; 2]) -> [BTreeMap<String, String>; 2] 
     })
 }
 
+/// Fields that a run fills in from its data or its start weights, with the value that leaves them open.
+const FILLED_IN: [(&str, &str); 2] =
+    [("data.normalize", "null"), ("start.position_embedding", r#""auto""#)];
+
+/// A field that differs between a spec and that of a finished run, with both values as JSON; None where a spec has no
+/// such field.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ChangedField {
+    pub field: String,
+    pub spec: Option<String>,
+    pub run: Option<String>,
+}
+
+/// The first field by which a finished run is not one of this spec; None if it is. The precision may differ, since
+/// `auto` follows the device.
+pub fn changed_field(spec: &RunSpec, run: &RunSpec) -> Option<ChangedField> {
+    let [ours, theirs] = comparable_fields([spec, run]);
+    let written = flatten(spec);
+    let is_filled_in = |field: &str| {
+        FILLED_IN.iter().any(|(outer, open)| {
+            is_within(field, outer) && written.get(*outer).is_some_and(|value| value == open)
+        })
+    };
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let changed = names.into_iter().find(|field| {
+        *field != "precision" && !is_filled_in(field) && ours.get(*field) != theirs.get(*field)
+    })?;
+    Some(ChangedField {
+        field: changed.clone(),
+        spec: ours.get(changed).cloned(),
+        run: theirs.get(changed).cloned(),
+    })
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -150,15 +184,18 @@ pub fn flatten<T: Serialize>(value: &T) -> BTreeMap<String, String> {
     out
 }
 
+/// Whether a dotted field is `outer`, or lies within it.
+pub fn is_within(field: &str, outer: &str) -> bool {
+    let rest = field.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// Those of the fields that are this one, or in it.
 pub fn fields_within<'a>(
     fields: &'a BTreeMap<String, String>,
     field: &str,
 ) -> impl Iterator<Item = (&'a String, &'a String)> {
-    fields.iter().filter(move |(name, _)| {
-        let rest = name.strip_prefix(field);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
+    fields.iter().filter(move |(name, _)| is_within(name, field))
 }
 
 fn walk(value: &Value, path: String, out: &mut BTreeMap<String, String>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::arms::no_such_arm;
 use super::error::{SpecError, nearest};
 use super::experiment::Experiment;
 use super::node::{Node, Value};
@@ -10,7 +11,7 @@ use super::origin::Origin;
 use super::position::Position;
 use super::precision::DeviceKind;
 use super::schema::ParameterCount;
-use super::wording::{one_of, shorten};
+use super::wording::shorten;
 use super::{document, document_kind, expand, hints, no_training};
 
 /// Largest accepted spec file; real specs are much smaller.
@@ -194,7 +195,7 @@ impl Given {
 fn check_arm(root: &Node, key: &str, argument: &str) -> Result<(), SpecError> {
     match key.strip_prefix("arms.").and_then(|rest| rest.split_once('.')) {
         Some((name, _)) if root.get("arms").is_none_or(|arms| arms.get(name).is_none()) => {
-            Err(no_such_arm(root, name, argument))
+            Err(no_arm_for(root, name, argument))
         }
         _ => Ok(()),
     }
@@ -204,16 +205,12 @@ fn check_arm(root: &Node, key: &str, argument: &str) -> Result<(), SpecError> {
 fn leave_out(root: &mut Node, name: &str, argument: &str) -> Result<(), SpecError> {
     match root.get_mut("arms").and_then(|arms| arms.take(name)) {
         Some(_) => Ok(()),
-        None => Err(no_such_arm(root, name, argument)),
+        None => Err(no_arm_for(root, name, argument)),
     }
 }
 
-fn no_such_arm(root: &Node, name: &str, argument: &str) -> SpecError {
+fn no_arm_for(root: &Node, name: &str, argument: &str) -> SpecError {
     let arms = root.get("arms").and_then(Node::entries).unwrap_or_default();
     let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
-    SpecError::new("there is no such arm")
-        .found(format!("`{name}`"))
-        .expected(one_of(&names))
-        .suggest(name, names)
-        .at(Origin::Set(argument.to_string()))
+    no_such_arm(name, &names).at(Origin::Set(argument.to_string()))
 }

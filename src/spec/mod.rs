@@ -45,12 +45,13 @@ mod yaml;
 mod yaml_traps;
 
 pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
+pub use arms::RUN_FIELDS;
 pub use claims::{CheckKind, ClaimCheck, Claims, Margin, PublishedClaim};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
 pub use identity::{
-    NUMERICS_VERSION, SpecIdentity, comparable_fields, flatten, hex, identifying_fields,
-    left_out_at, source_fields,
+    ChangedField, NUMERICS_VERSION, SpecIdentity, changed_field, comparable_fields, flatten, hex,
+    identifying_fields, left_out_at, source_fields,
 };
 pub use load::{load, load_for, parse, parse_for};
 pub use matching::{MatchBy, Matched};
@@ -58,7 +59,7 @@ pub use position::Position;
 pub use precision::{DeviceKind, Precision};
 pub use repository::{HUB_NAME, HUB_PREFIX, HubName};
 pub use schema::*;
-pub use slurm::{SlurmSpec, option_fault, time_fault, value_fault};
+pub use slurm::{SlurmSpec, TimeLimit, option_fault, time_fault, value_fault};
 pub use validate::{EMBEDDED_DATASETS, validate_model};
 pub use ways_of_sharing::{WayOfSharing, shares_nothing, ways_of_sharing};
 pub use wording::{last_field, shorten};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arms::{Arm, RUN_FIELDS};
+use super::arms::{Arm, RUN_FIELDS, no_such_arm};
 use super::de::{from_node, run_of};
 use super::error::SpecError;
 use super::experiment::Variant;
@@ -21,7 +21,7 @@ use super::sweep::{Point, Sweep};
 use super::tuning::Tuning;
 use super::unused::{Uses, without_effect};
 use super::validate::{target_names, validate};
-use super::wording::{last_field, one_of};
+use super::wording::last_field;
 
 /// Sections that an arm may lack. Sweeping one of their fields does not change arms without the
 /// section.
@@ -73,6 +73,8 @@ pub struct Resolver<'a> {
     read: BTreeSet<(String, String)>,
     /// What becomes of the written values.
     uses: Uses,
+    /// See [`Resolver::swept_values`].
+    swept_values: BTreeMap<String, Vec<&'a Node>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -101,6 +103,7 @@ impl<'a> Resolver<'a> {
             used,
             read,
             uses,
+            swept_values: BTreeMap::new(),
         }
     }
 
@@ -217,11 +220,7 @@ impl<'a> Resolver<'a> {
     fn other(&mut self, name: &str, point: usize, node: &Node) -> Result<Variant, SpecError> {
         let names: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
         let Some(at) = names.iter().position(|n| *n == name) else {
-            return Err(SpecError::new("there is no such arm")
-                .found(format!("`{name}`"))
-                .expected(one_of(&names))
-                .suggest(name, names)
-                .at(node.origin.clone()));
+            return Err(no_such_arm(name, &names).at(node.origin.clone()));
         };
         if self.open.contains(&at) {
             let circle: Vec<&str> = self.open.iter().map(|i| names[*i]).chain([name]).collect();
@@ -232,6 +231,20 @@ impl<'a> Resolver<'a> {
         }
         let point = self.tuning.referred(&self.arms[at], point, self.grid);
         self.variant(at, point)
+    }
+
+    /// The values that a field has in the grid, each once.
+    fn swept_values(&mut self, key: &str) -> &[&'a Node] {
+        self.swept_values.entry(key.to_string()).or_insert_with(|| {
+            let mut distinct: Vec<&Node> = Vec::new();
+            let all = self.grid.iter().flatten().filter(|(field, _)| field == key);
+            for (_, value) in all {
+                if !distinct.contains(&value) {
+                    distinct.push(value);
+                }
+            }
+            distinct
+        })
     }
 
     fn resolve(&mut self, arm_index: usize, point_index: usize) -> Result<Variant, SpecError> {
@@ -319,26 +332,28 @@ impl<'a> Resolver<'a> {
 
         let fields = flatten(&spec);
         // Some options are left out of the fields at null: one is used if the spec has another of its values.
-        let has_at_another_value = |key: &str| {
-            let (_, is_set) = node.nearest(key);
-            let values = self.grid.iter().flatten().filter(|(field, _)| field == key);
-            let values: Vec<&Node> = values.map(|(_, value)| value).collect();
-            is_set
-                && values.iter().enumerate().filter(|(i, v)| !values[..*i].contains(v)).any(
-                    |(_, v)| {
-                        let mut other = node.clone();
-                        other.set(key, (*v).clone());
-                        let Ok(mut spec) = run_of(&other) else { return false };
-                        name_targets(&mut spec, &other);
-                        normalise(&mut spec);
-                        fields_within(&flatten(&spec), key).next().is_some()
-                    },
-                )
-        };
+        let mut set_elsewhere = BTreeSet::new();
+        for (key, _) in point {
+            let is_absent = fields_within(&fields, key).next().is_none();
+            let has_at = |value: &&&Node| {
+                let mut other = node.clone();
+                other.set(key, (**value).clone());
+                let Ok(mut spec) = run_of(&other) else { return false };
+                name_targets(&mut spec, &other);
+                normalise(&mut spec);
+                fields_within(&flatten(&spec), key).next().is_some()
+            };
+            if is_absent
+                && node.nearest(key).1
+                && self.swept_values(key).iter().find(has_at).is_some()
+            {
+                set_elsewhere.insert(key.as_str());
+            }
+        }
         let trains = spec.training.trains();
         let is_of_training = |key: &str| key.split('.').next() == Some(TRAINING);
         let has_effect = |key: &str| {
-            (fields_within(&fields, key).next().is_some() || has_at_another_value(key))
+            (fields_within(&fields, key).next().is_some() || set_elsewhere.contains(key))
                 && unused.iter().all(|unused_field| unused_field.field != key)
                 && (trains || !is_of_training(key))
         };

@@ -73,21 +73,81 @@ pub fn value_fault(value: &str) -> Option<&'static str> {
     }
 }
 
+/// A time limit of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLimit {
+    Unlimited,
+    Seconds(u64),
+}
+
+impl TimeLimit {
+    /// Reads a limit as Slurm does; None for another text. Zero is no limit.
+    ///
+    /// Source: the manual of sbatch, `--time`: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
+    /// days-hours:minutes and days-hours:minutes:seconds.
+    pub fn parse(text: &str) -> Option<TimeLimit> {
+        if ["unlimited", "infinite"].iter().any(|word| word.eq_ignore_ascii_case(text)) {
+            return Some(TimeLimit::Unlimited);
+        }
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.parse::<u64>().ok()).flatten()
+        };
+        let (days, rest) = match text.split_once('-') {
+            Some((days, rest)) => (Some(number(days)?), rest),
+            None => (None, text),
+        };
+        let parts: Vec<u64> = rest.split(':').map(number).collect::<Option<_>>()?;
+        let units: &[u64] = match (days, parts.len()) {
+            (None, 1) => &[60],
+            (None, 2) => &[60, 1],
+            (None | Some(_), 3) => &[3600, 60, 1],
+            (Some(_), 1) => &[3600],
+            (Some(_), 2) => &[3600, 60],
+            _ => return None,
+        };
+        let add = |sum: u64, (part, unit): (&u64, &u64)| sum.checked_add(part.checked_mul(*unit)?);
+        let days = days.unwrap_or(0).checked_mul(86_400)?;
+        Some(match parts.iter().zip(units).try_fold(days, add)? {
+            0 => TimeLimit::Unlimited,
+            seconds => TimeLimit::Seconds(seconds),
+        })
+    }
+}
+
 /// What is wrong with a time limit, if anything.
 pub fn time_fault(time: &str) -> Option<&'static str> {
-    // [days-]hours[:minutes[:seconds]], or minutes[:seconds].
-    let (days, rest) = match time.split_once('-') {
-        Some((days, rest)) => (Some(days), rest),
-        None => (None, time),
-    };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let parts: Vec<&str> = rest.split(':').collect();
-    let is_time =
-        days.is_none_or(is_number) && parts.len() <= 3 && parts.into_iter().all(is_number);
-    let is_word = ["unlimited", "infinite"].iter().any(|word| word.eq_ignore_ascii_case(time));
     let expected =
         "minutes or hours:minutes:seconds, with days before a `-`, as in `4:00:00` or `1-00:00:00`";
-    (!is_time && !is_word).then_some(expected)
+    TimeLimit::parse(time).is_none().then_some(expected)
+}
+
+impl SlurmSpec {
+    /// Whether jobs ask for a GPU, by `gpus` or by one of the options.
+    pub fn asks_for_gpus(&self) -> bool {
+        self.gpus.is_some_and(|gpus| gpus > 0)
+            || self.options.iter().any(|option| option_asks_for_gpus(option))
+    }
+}
+
+/// Whether an option of `sbatch` asks for GPUs, as `--gpus=a100:2`, `--gres=gpu:1` and
+/// `--tres-per-task=gres/gpu=1` do.
+fn option_asks_for_gpus(option: &str) -> bool {
+    let Some((name, value)) = option.split_once('=') else { return false };
+    // A resource's last part is its number, where there is one.
+    let is_any = |resource: &str| resource.rsplit([':', '=']).next() != Some("0");
+    let is_gpu = |resource: &&str| {
+        let name = resource.strip_prefix("gres/").unwrap_or(resource);
+        name.split([':', '=']).next() == Some("gpu")
+    };
+    match name {
+        "--gpus" => is_any(value),
+        _ if name.starts_with("--gpus-per-") => is_any(value),
+        _ if name == "--gres" || name.starts_with("--tres-per-") => {
+            value.split(',').filter(is_gpu).any(is_any)
+        }
+        _ => false,
+    }
 }
 
 /// Reads the section; None where it is not given.
@@ -134,4 +194,59 @@ pub fn slurm(node: Option<Node>) -> Result<SlurmSpec, SpecError> {
         }
     }
     Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_limits_are_read_as_slurm_does() {
+        for (text, seconds) in [
+            ("30", Some(1800)),
+            ("5:30", Some(330)),
+            ("4:00:00", Some(14_400)),
+            ("1-0", Some(86_400)),
+            ("1-12:30", Some(131_400)),
+            ("1-00:00:01", Some(86_401)),
+            ("2-", None),
+            ("1:2:3:4", None),
+            ("1-1:2:3:4", None),
+            ("an hour", None),
+            ("-5", None),
+            ("+5", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(TimeLimit::parse(text), seconds.map(TimeLimit::Seconds), "{text}");
+        }
+        for text in ["0", "0:00", "0-0", "UNLIMITED", "infinite"] {
+            assert_eq!(TimeLimit::parse(text), Some(TimeLimit::Unlimited), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_options_that_ask_for_gpus_count() {
+        for option in [
+            "--gpus=1",
+            "--gpus=a100:2",
+            "--gpus-per-node=1",
+            "--gres=gpu",
+            "--gres=license:1,gpu:a100:2",
+            "--tres-per-task=gres/gpu=1",
+            "--tres-per-node=gres/gpu:1",
+        ] {
+            assert!(option_asks_for_gpus(option), "{option}");
+        }
+        for option in [
+            "--gpus=0",
+            "--gres=gpu:0",
+            "--gres=gpumem:4",
+            "--gpu-bind=none",
+            "--constraint=nogpu",
+            "--exclude=gpu07",
+            "--mail-user=me@gpu.org",
+        ] {
+            assert!(!option_asks_for_gpus(option), "{option}");
+        }
+    }
 }

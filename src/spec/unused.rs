@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::identity::{fields_within, flatten};
+use super::identity::{fields_within, flatten, is_within};
 use super::node::{Node, Value};
 use super::origin::{Origin, dotted};
 use super::position::locate;
@@ -133,11 +133,7 @@ impl Uses {
         }
         for (field, node) in values {
             let place = place(&field, &node.origin);
-            let inside = |outer: &&UnusedField| {
-                let rest = field.strip_prefix(&outer.field);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            match unused.iter().find(inside) {
+            match unused.iter().find(|outer| is_within(&field, &outer.field)) {
                 None => {
                     self.used.insert(place);
                 }

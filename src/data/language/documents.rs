@@ -49,9 +49,7 @@ impl ReadSplit for ReadDocuments<'_> {
                 let bytes = hash.finalize();
                 let digest = bytes.iter().take(16).fold(0, |all, b| all << 8 | u128::from(*b));
                 digests.push(digest);
-                let is_file = table.rows == 1;
-                let place = if is_file { table.file().to_string() } else { table.place(row) };
-                documents.push(Document { text, place, line: 1 });
+                documents.push(Document { text, place: table.place(row), line: 1 });
             }
             tables.push(table.rows);
         }

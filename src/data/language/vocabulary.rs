@@ -41,7 +41,7 @@ enum Kind {
 pub struct Tokens {
     pub ids: Vec<u32>,
     /// How many bytes of the text each token stands for, up to where the next begins. Their sum is the
-    /// text's length.
+    /// text's length, unless no document has a token.
     pub bytes: Vec<u32>,
 }
 
@@ -135,6 +135,8 @@ impl Vocabulary {
             Kind::Pieces => Some(self.tokenizer.for_running_text()?),
             Kind::Characters(_) | Kind::Bytes => None,
         };
+        // Bytes of documents without a token. The next token stands for them, too.
+        let mut before = 0;
         for document in documents {
             let text = &document.text;
             match &self.kind {
@@ -156,11 +158,23 @@ impl Vocabulary {
                         *first = 0;
                     }
                     begins.push(text.len());
+                    // Tokens may overlap. None begins before the one in front of it.
+                    let mut latest = 0;
+                    for begin in &mut begins {
+                        latest = latest.max(*begin);
+                        *begin = latest;
+                    }
+                    if ids.is_empty() {
+                        before += text.len();
+                    }
                     for (id, pair) in ids.into_iter().zip(begins.windows(2)) {
-                        tokens.push(id, pair[1].saturating_sub(pair[0]));
+                        tokens.push(id, pair[1] - pair[0] + std::mem::take(&mut before));
                     }
                 }
             }
+        }
+        if let Some(last) = tokens.bytes.last_mut() {
+            *last += before as u32;
         }
         Ok(tokens)
     }

@@ -23,6 +23,8 @@ pub struct Limits {
     pub classes: usize,
     /// Rows of the word embedding. Token ids are below this.
     pub vocabulary: usize,
+    /// Rows of the embedding of token types; 0 if the model has none.
+    pub token_types: usize,
 }
 
 /// The three splits of a text classification dataset, as tokens.
@@ -79,7 +81,9 @@ impl TextData {
             let texts = split.examples.texts();
             let tokens = tokenizer.encode(&texts, data.max_tokens);
             let named = |error: Error| error.map_fault(|fault| fault.source(&tokenizer_name));
-            encoded.push((split.role, Arc::new(tokens.map_err(named)?)));
+            let tokens = tokens.map_err(named)?;
+            check_token_types(&tokens, &tokenizer_name, limits)?;
+            encoded.push((split.role, Arc::new(tokens)));
         }
         let split = |role: Role| {
             let (split, rows) = loaded.of(role);
@@ -184,6 +188,19 @@ fn check_vocabulary(tokenizer: &Tokenizer, name: &str, limits: Limits) -> Result
             .found(format!("numbers up to {}", tokenizer.rows() - 1))
             .expected(format!("below model.vocabulary, {}", limits.vocabulary))
             .help("a larger `model.vocabulary`, or the tokenizer of the model")
+            .into()),
+    }
+}
+
+fn check_token_types(encoded: &Encoded, name: &str, limits: Limits) -> Result<()> {
+    let highest = encoded.types.iter().copied().max().map_or(0, usize::from);
+    match limits.token_types == 0 || highest < limits.token_types {
+        true => Ok(()),
+        false => Err(Fault::new("the tokenizer has more token types than the model")
+            .source(name)
+            .found(format!("types up to {highest}"))
+            .expected(format!("below model.token_types, {}", limits.token_types))
+            .help("a larger `model.token_types`, 0 for a model without, or the tokenizer of the model")
             .into()),
     }
 }
@@ -300,7 +317,7 @@ mod tests {
     use super::*;
     use crate::data::text::TOKENIZER;
 
-    const LIMITS: Limits = Limits { classes: 2, vocabulary: 300 };
+    const LIMITS: Limits = Limits { classes: 2, vocabulary: 300, token_types: 2 };
     const TRAIN: &str = "text,label\nA quiet film,0\n\"Loud, and long\",1\n\"\",0\nquiet quiet,1\n";
     const TEST: &str = "text,label\nanother film,1\n";
 

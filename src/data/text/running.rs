@@ -12,7 +12,8 @@ impl RunningText {
     /// The tokens of a text, and where each begins in it, in bytes. Where several tokens come of one
     /// character, all but the first begin behind it or with it, as the tokenizer says.
     pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
-        let encoded = self.0.encode(text, false).map_err(|e| failed("tokenising", &e))?;
+        let fault = |e| Error::from(Fault::new("the tokenizer cannot encode a text").found(e));
+        let encoded = self.0.encode(text, false).map_err(fault)?;
         let begins = encoded.get_offsets().iter().map(|(begin, _)| *begin).collect();
         Ok((encoded.get_ids().to_vec(), begins))
     }

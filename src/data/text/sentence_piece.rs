@@ -271,6 +271,7 @@ impl Trie {
         // Nodes that are still to be visited: the place that their children's are counted from, and their string.
         let mut open = vec![(offset(*self.0.first()?), Vec::new())];
         let mut found = Vec::new();
+        let mut visited = 0;
         while let Some((base, text)) = open.pop() {
             for byte in 1..=u8::MAX {
                 let place = base ^ u32::from(byte);
@@ -287,7 +288,9 @@ impl Trie {
                     let value = self.0.get(usize::try_from(base).ok()?)? & !(1 << 31);
                     found.push((text.clone(), usize::try_from(value).ok()?));
                 }
-                if text.len() > LONGEST || found.len() > MAX_RULES {
+                // In a tree each unit is one node; in a damaged array nodes may share their children.
+                visited += 1;
+                if text.len() > LONGEST || found.len() > MAX_RULES || visited > self.0.len() {
                     return None;
                 }
                 open.push((base, text));

@@ -185,8 +185,9 @@ impl Tokenizer {
     /// Tokenises texts and adds the tokenizer's special tokens. A text is cut to `max_tokens`
     /// tokens, special ones included. In a pair the longer text is cut first.
     pub fn encode(&self, texts: &Texts, max_tokens: usize) -> Result<Encoded> {
-        let failed =
-            |e: &dyn Display| Error::from(Fault::failed(format!("tokenising failed: {e}")));
+        let failed = |e: &dyn Display| {
+            Error::from(Fault::new("the tokenizer cannot encode a text").found(e))
+        };
         // Texts are tokenised first and cut afterwards. If the library cuts, it cuts each text of a
         // pair before it compares them, and so may not cut the longer one.
         let (mut whole, mut fits) = (self.inner.clone(), self.inner.clone());
@@ -232,7 +233,9 @@ impl Tokenizer {
                 encoded.cut += usize::from(length > max_tokens);
                 let one = fits.post_process(first, second, true).map_err(|e| failed(&e))?;
                 encoded.ids.extend_from_slice(one.get_ids());
-                encoded.types.extend(one.get_type_ids().iter().map(|t| *t as u8));
+                // No model has as many types as a byte has values, so the highest stands for all beyond.
+                let kind = |kind: &u32| u8::try_from(*kind).unwrap_or(u8::MAX);
+                encoded.types.extend(one.get_type_ids().iter().map(kind));
                 // An empty text without special tokens has no token, but the model needs one.
                 if one.is_empty() {
                     encoded.ids.push(self.padding());

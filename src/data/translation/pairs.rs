@@ -4,10 +4,10 @@
 use sha2::{Digest, Sha256};
 
 use crate::data::load::{OpenSplit, Read, ReadSplit};
-use crate::data::select::Select;
+use crate::data::select::{Select, Wanted};
 use crate::data::table::{Table, Values};
 use crate::error::{Fault, Result};
-use crate::spec::{TranslationDataSpec, nearest};
+use crate::spec::TranslationDataSpec;
 
 /// The sentence pairs of one split, one for each row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,12 +29,12 @@ impl ReadSplit for ReadPairs<'_> {
     fn read(&mut self, split: &mut OpenSplit) -> Result<Read<SentencePairs>> {
         let mut pairs = SentencePairs::default();
         let mut tables = Vec::new();
-        while let Some(table) = split.files.next_table(Select::All)? {
-            let columns = [
-                ("data.source_column", &self.0.source_column),
-                ("data.target_column", &self.0.target_column),
-            ];
-            let [source, target] = columns.map(|(field, name)| sentences(&table, field, name));
+        let wanted = [
+            Wanted::sentences(&self.0.source_column, "data.source_column"),
+            Wanted::sentences(&self.0.target_column, "data.target_column"),
+        ];
+        while let Some(table) = split.files.next_table(Select::Wanted(&wanted))? {
+            let [source, target] = [0, 1].map(|side| sentences(&table, &wanted[side]));
             for (source, target) in source?.into_iter().zip(target?) {
                 let of = |text: Option<String>| text.unwrap_or_default().trim().to_string();
                 let (source, target) = (of(source), of(target));
@@ -62,7 +62,8 @@ impl ReadSplit for ReadPairs<'_> {
 
 /// The sentences of a column of this name, or of the language of this name in a column of translations.
 /// None for missing ones.
-fn sentences(table: &Table, field: &'static str, name: &str) -> Result<Vec<Option<String>>> {
+fn sentences(table: &Table, wanted: &Wanted) -> Result<Vec<Option<String>>> {
+    let Wanted { name, field, .. } = wanted;
     if let Some(column) = table.column(name) {
         return match &column.values {
             Values::Text(texts) => Ok(texts.clone()),
@@ -74,29 +75,13 @@ fn sentences(table: &Table, field: &'static str, name: &str) -> Result<Vec<Optio
                 .into()),
         };
     }
-    let mut known: Vec<&str> = Vec::new();
-    for column in &table.columns {
-        match &column.values {
-            Values::Languages { languages, texts } => {
-                match languages.iter().position(|language| language == name) {
-                    Some(at) => return Ok(texts[at].clone()),
-                    None => known.extend(languages.iter().map(String::as_str)),
-                }
-            }
-            Values::Text(_) => known.push(&column.name),
-            _ => {}
+    let in_language = table.columns.iter().find_map(|column| match &column.values {
+        Values::Languages { languages, texts } => {
+            let at = languages.iter().position(|language| language == name)?;
+            Some(texts[at].clone())
         }
-    }
-    let fault = Fault::new(format!("there is no column `{name}`"))
-        .source(table.file())
-        .found(match known.is_empty() {
-            true => "no column of texts".to_string(),
-            false => format!("texts in {}", known.join(", ")),
-        })
-        .expected(format!("the column or the language that `{field}` names"));
-    Err(match nearest(name, known) {
-        Some(near) => fault.help(format!("did you mean `{field}: {near}`?")),
-        None => fault,
-    }
-    .into())
+        _ => None,
+    });
+    // Readers check that a file with rows has what is wanted.
+    Ok(in_language.unwrap_or_default())
 }

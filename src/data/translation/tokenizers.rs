@@ -178,7 +178,7 @@ fn trained<'t>(
         }
         Kind::Unigram => {
             let pieces = unigram(spec.vocabulary(), &Tokenizer::SPECIAL, UNK as usize, sentences);
-            let mut tokenizer = pieces.map_err(failed)?;
+            let mut tokenizer = pieces?;
             around(&mut tokenizer).map_err(failed)?;
             Tokenizer::of(tokenizer)
         }

@@ -2,6 +2,7 @@
 //! `tokenizers`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
@@ -9,6 +10,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::data::quiet::quietly;
 use crate::data::text::{WORD_BEGIN, words};
+use crate::error::{Error, Fault, Result};
 
 /// By how much the library raises the score of each further letter that the training has dropped.
 const STEP: f64 = 0.0001;
@@ -23,28 +25,33 @@ pub fn unigram<'t>(
     special: &[&str],
     unknown: usize,
     sentences: impl Iterator<Item = &'t str>,
-) -> tokenizers::Result<Tokenizer> {
+) -> Result<Tokenizer> {
     let mut tokenizer = Tokenizer::new(Unigram::default());
     let metaspace = Metaspace::new(WORD_BEGIN, PrependScheme::Always, true);
     tokenizer.with_pre_tokenizer(Some(metaspace.clone()));
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for sentence in sentences {
-        for word in words(&tokenizer, sentence)? {
+        for word in words(&tokenizer, sentence).map_err(failed)? {
             *counts.entry(word).or_default() += 1;
         }
     }
     if counts.is_empty() {
-        return Err("the training split has no words".into());
+        return Err(Fault::new("the training split has no words to train a tokenizer on")
+            .within("data.tokenizer")
+            .into());
     }
     let letters: BTreeSet<char> = counts.keys().flat_map(|word| word.chars()).collect();
     if letters.len() + special.len() >= vocabulary {
-        return Err(format!(
-            "the training split has {} different characters, and each needs a token: at least {} tokens, of \
-             which data.tokenizer.vocabulary allows {vocabulary}",
-            letters.len(),
-            letters.len() + special.len() + 1,
-        )
-        .into());
+        return Err(Fault::new("the vocabulary has no room for every character of the training split")
+            .within("data.tokenizer.vocabulary")
+            .found(vocabulary)
+            .expected(format!(
+                "at least {}: {} different characters, each of which needs a token, {} special tokens and a piece",
+                letters.len() + special.len() + 1,
+                letters.len(),
+                special.len(),
+            ))
+            .into());
     }
     let tokens = special.iter().map(|token| AddedToken::from(token.to_string(), true));
     let trainer = UnigramTrainer::builder()
@@ -52,19 +59,24 @@ pub fn unigram<'t>(
         .show_progress(false)
         .special_tokens(tokens.collect())
         .unk_token(Some(special[unknown].to_string()))
-        .build()?;
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        .build()
+        .map_err(failed)?;
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(failed)?;
     let mut model = Unigram::default();
     let counts: Vec<(String, u32)> = counts.into_iter().collect();
     // The library panics where a probability is not a number.
     let trained = one_thread.install(|| quietly(|| trainer.do_train(counts, &mut model).map(drop)));
-    trained.ok_or("the pieces have no probabilities")??;
+    trained.ok_or_else(|| failed("the pieces have no probabilities"))?.map_err(failed)?;
     let pieces: Vec<(String, f64)> = model.iter().cloned().collect();
     let pieces = in_order(pieces, special.len());
-    tokenizer.with_model(Unigram::from(pieces, Some(unknown), false)?);
+    tokenizer.with_model(Unigram::from(pieces, Some(unknown), false).map_err(failed)?);
     tokenizer.with_pre_tokenizer(Some(metaspace.clone()));
     tokenizer.with_decoder(Some(metaspace));
     Ok(tokenizer)
+}
+
+fn failed(e: impl Display) -> Error {
+    Fault::failed(format!("training the tokenizer failed: {e}")).into()
 }
 
 /// Sorts pieces by their score, those of equal score by their letters; the first `special` ones stay.

@@ -159,8 +159,11 @@ fn line_of(variant: &VariantRecord, field: &str) -> String {
 /// The label without the field on the axis.
 fn line_name(variant: &VariantRecord, field: &str) -> String {
     let at = variant.point.iter().find(|(key, _)| key == field);
-    let swept = at.map(|(key, value)| format!("{}={value}", last_field(key)));
-    let parts = variant.label.split(' ').filter(|part| Some(*part) != swept.as_deref());
+    // The whole field stands in labels where two swept fields have the same last name.
+    let swept: Vec<String> = at.map_or(Vec::new(), |(key, value)| {
+        [last_field(key), key].map(|name| format!("{name}={value}")).to_vec()
+    });
+    let parts = variant.label.split(' ').filter(|part| swept.iter().all(|swept| swept != part));
     parts.collect::<Vec<_>>().join(" ")
 }
 

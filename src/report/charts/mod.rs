@@ -16,15 +16,13 @@ mod metric_plot;
 mod panels;
 mod style;
 
-use std::collections::BTreeSet;
-
 use chart::{Chart, png, svg};
 
 use super::claims::{CHART, Contrast};
 use super::summary::Summary;
 use crate::error::Result;
 use crate::results::{ExperimentFolder, SpectrumRecord};
-use crate::spec::flatten;
+use crate::spec::RUN_FIELDS;
 
 const ENERGY: &str = "energy-vs-rank";
 const CONFUSION: &str = "confusion";
@@ -44,16 +42,19 @@ fn chart_name(field: &str) -> Option<String> {
     }
 }
 
-/// The names of all chart files that a report on these arms can have, with any sweep.
-pub fn file_names(summary: &Summary) -> impl Iterator<Item = String> {
-    let fields: BTreeSet<String> =
-        summary.arms.iter().flat_map(|arm| flatten(&arm.variant.spec).into_keys()).collect();
-    let against = fields.into_iter().filter_map(|field| chart_name(&field));
-    let charts = [CONFUSION, CURVES, EFFECTS, LAYERS, LAYER_MAP, PARAMETERS, RANK]
-        .map(String::from)
-        .into_iter()
-        .chain(against);
-    charts.flat_map(|name| ["svg", "png"].map(|ending| format!("{name}.{ending}")))
+/// Whether a report of some spec writes a chart of this file name.
+pub fn is_chart(file: &str) -> bool {
+    let name = ["svg", "png"].iter().find_map(|ending| file.strip_suffix(&format!(".{ending}")));
+    let is_swept = |name: &str| {
+        let field = name.strip_prefix("metric-vs-");
+        field
+            .and_then(|field| field.split_once('.'))
+            .is_some_and(|(section, _)| RUN_FIELDS.contains(&section))
+    };
+    name.is_some_and(|name| {
+        [CONFUSION, CURVES, EFFECTS, LAYERS, LAYER_MAP, PARAMETERS, RANK].contains(&name)
+            || is_swept(name)
+    })
 }
 
 /// File name, title and content.

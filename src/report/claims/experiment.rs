@@ -11,8 +11,8 @@ use crate::report::table::{count, percent, reduction};
 use crate::report::text::{code, markdown};
 use crate::results::{Better, Metric};
 use crate::spec::{
-    CheckKind, ClaimCheck, Claims, Experiment, NUMERICS_VERSION, Variant, identifying_fields,
-    nearest, shorten,
+    ChangedField, CheckKind, ClaimCheck, Claims, Experiment, NUMERICS_VERSION, Variant,
+    changed_field, nearest, shorten,
 };
 
 /// An experiment that checks are about.
@@ -224,7 +224,7 @@ impl ClaimExperiment {
             unit(metric),
             self.seeds_of_planned(test.n),
             numerics(&[arm]),
-            format!("{:+.2}", found - published).replace('-', "−")
+            format!("{:+.*}", metric.decimals.max(2), found - published).replace('-', "−")
         );
         // Shares are published in per cent, and a fraction of one is no accuracy.
         let is_share = metric.scale == 100.0;
@@ -280,24 +280,17 @@ impl ClaimExperiment {
             layers.split,
             numerics(&[arm]),
         );
-        let (verdict, finding) = match lowered.is_empty() {
-            _ if runs < self.experiment.seeds.len() => {
-                (Verdict::Undecided, format!("{found}; planned seeds are missing"))
-            }
-            false => {
-                let which = if lowered.len() == 1 { "layer" } else { "layers" };
-                (
-                    Verdict::NotSupported,
-                    format!("{found}; {which} {} lowered it", lowered.join(", ")),
-                )
-            }
-            true if raised < gains.len() => {
-                (Verdict::Undecided, format!("{found}; the others do not decide"))
-            }
-            true if arm.not_learned().next().is_some() => {
-                (Verdict::Undecided, format!("{found}; but not all of its runs learned"))
-            }
-            true => (Verdict::Supported, found),
+        let (verdict, finding) = if runs < self.experiment.seeds.len() {
+            (Verdict::Undecided, format!("{found}; planned seeds are missing"))
+        } else if !lowered.is_empty() {
+            let which = if lowered.len() == 1 { "layer" } else { "layers" };
+            (Verdict::NotSupported, format!("{found}; {which} {} lowered it", lowered.join(", ")))
+        } else if raised < gains.len() {
+            (Verdict::Undecided, format!("{found}; the others do not decide"))
+        } else if arm.not_learned().next().is_some() {
+            (Verdict::Undecided, format!("{found}; but not all of its runs learned"))
+        } else {
+            (Verdict::Supported, found)
         };
         EvaluatedCheck {
             verdict,
@@ -497,20 +490,14 @@ fn decided(holds: bool) -> Verdict {
 }
 
 /// The first field in which an arm's results are of another spec than the one that is claimed about;
-/// None if they agree. Fields that the spec leaves open are filled in when it runs, and the precision
-/// follows the device.
+/// None if they agree.
 fn spec_change(variant: &Variant, arm: &ArmSummary) -> Option<String> {
-    let stored = identifying_fields(&arm.variant.spec);
-    let changed = identifying_fields(&variant.spec).into_iter().find(|(field, value)| {
-        let is_open = value == "null" || field == "precision";
-        !is_open && stored.get(field) != Some(value)
-    });
-    let (field, value) = changed?;
-    let stored = stored.get(&field).map_or("nothing", String::as_str);
+    let ChangedField { field, spec, run } = changed_field(&variant.spec, &arm.variant.spec)?;
+    let shown = |value: Option<String>| value.map_or("nothing".into(), |value| shorten(&value));
     Some(format!(
         "the results are of another spec: {}, not {}",
-        code(&format!("{field}: {}", shorten(stored))),
-        code(&shorten(&value))
+        code(&format!("{field}: {}", shown(run))),
+        code(&shown(spec))
     ))
 }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::curve::curve;
-use super::line;
+use super::{line, text};
 use crate::report::summary::{ArmSummary, FinishedRun, Summary};
 use crate::report::table::count;
 use crate::results::Metric;
@@ -19,15 +19,16 @@ pub fn runs(summary: &Summary) -> Markup {
             @for (seed, reason) in &arm.failures {
                 details {
                     summary class="failed" { (line(&arm.variant.label)) ", seed " (seed) ": failed" }
-                    p { (line(reason)) }
+                    p { (text(reason)) }
                 }
             }
             @for run in &arm.damaged {
                 details {
                     summary class="failed" {
-                        (line(&arm.variant.label)) ", seed " (run.seed) ": left out, since the evidence of "
-                        code { (line(&run.id)) } " is not as the run left it"
+                        (line(&arm.variant.label)) ", seed " (run.seed) ", run "
+                        code { (line(&run.id)) } ": left out"
                     }
+                    p { (text(&run.reason)) }
                 }
             }
             @if arm.unfinished > 0 {

@@ -18,7 +18,7 @@ use super::bundles::Bundle;
 use super::job::Job;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
-use crate::results::{ExperimentFolder, SCHEMA_VERSION, write_json};
+use crate::results::{ExperimentFolder, SCHEMA_VERSION, read_json, write_json};
 use crate::runner::invocation::shell_word;
 use crate::spec::SlurmSpec;
 
@@ -173,28 +173,6 @@ fi
 exit "$code"
 "#;
 
-/// Seconds of a time as Slurm writes it; None for another text.
-///
-/// Source: the manual of sbatch, `--time`: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
-/// days-hours:minutes and days-hours:minutes:seconds.
-pub fn seconds(time: &str) -> Option<u64> {
-    let (days, rest) = match time.split_once('-') {
-        Some((days, rest)) => (Some(days.parse::<u64>().ok()?), rest),
-        None => (None, time),
-    };
-    let parts: Vec<u64> = rest.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    let units: &[u64] = match (days, parts.len()) {
-        (None, 1) => &[60],
-        (None, 2) => &[60, 1],
-        (None | Some(_), 3) => &[3600, 60, 1],
-        (Some(_), 1) => &[3600],
-        (Some(_), 2) => &[3600, 60],
-        _ => return None,
-    };
-    let add = |sum: u64, (part, unit): (&u64, &u64)| sum.checked_add(part.checked_mul(*unit)?);
-    parts.iter().zip(units).try_fold(days.unwrap_or(0).checked_mul(86_400)?, add)
-}
-
 /// How many tasks an array may have.
 pub fn most_tasks() -> Result<usize> {
     let mut command = Command::new("scontrol");
@@ -213,8 +191,10 @@ pub fn most_tasks_if_known() -> usize {
 /// The jobs of the experiments' runs that Slurm has at the moment, by run id, for each experiment. Asks Slurm
 /// once, and not at all where no array was submitted.
 pub fn jobs(experiments: &[ExperimentFolder]) -> Result<Vec<BTreeMap<String, Job>>> {
-    let records: Vec<Vec<ArrayRecord>> =
-        experiments.iter().map(|experiment| records(&folder(experiment))).collect();
+    let records = experiments
+        .iter()
+        .map(|experiment| records(&folder(experiment)))
+        .collect::<Result<Vec<Vec<ArrayRecord>>>>()?;
     let names: BTreeSet<&str> =
         records.iter().flatten().map(|record| record.name.as_str()).collect();
     if names.is_empty() {
@@ -266,15 +246,27 @@ fn of_runs(records: &[ArrayRecord], said: &str) -> BTreeMap<String, Job> {
     jobs
 }
 
-/// Every array that was submitted, in order.
-fn records(folder: &Path) -> Vec<ArrayRecord> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// Every array that was submitted, in order. Errors if a record cannot be read: its runs would be submitted again.
+fn records(folder: &Path) -> Result<Vec<ArrayRecord>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let of_json = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    let record = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-    let mut records: Vec<ArrayRecord> = of_json.filter_map(record).collect();
+    let mut records = of_json.map(|path| record(&path)).collect::<Result<Vec<ArrayRecord>>>()?;
     records.sort_by_key(|record| record.job);
-    records
+    Ok(records)
+}
+
+fn record(path: &Path) -> Result<ArrayRecord> {
+    const HELP: &str = "once none of its jobs are left, remove the file";
+    let record: ArrayRecord = read_json(path).map_err(|e| e.map_fault(|f| f.help(HELP)))?;
+    match record.schema {
+        SCHEMA_VERSION => Ok(record),
+        other => Err(Fault::of_file(path, "the record of jobs is of another version")
+            .found(format!("schema {other}"))
+            .expected(format!("schema {SCHEMA_VERSION}"))
+            .help(HELP)
+            .into()),
+    }
 }
 
 /// What a command of Slurm prints, with `input` as its input.
@@ -359,24 +351,5 @@ mod tests {
             ("dd", job("9_0", "ENDED", "see slurm/9_0.log")),
         ];
         assert_eq!(jobs, want.map(|(id, job)| (id.to_string(), job)).into());
-    }
-
-    #[test]
-    fn times_are_read_as_slurm_reads_them() {
-        for (text, want) in [
-            ("30", Some(1800)),
-            ("30:30", Some(1830)),
-            ("1:00:00", Some(3600)),
-            ("1-0", Some(86_400)),
-            ("1-2:30", Some(95_400)),
-            ("2-00:00:01", Some(172_801)),
-            ("UNLIMITED", None),
-            ("", None),
-            ("1:2:3:4", None),
-            ("1-1:1:1:1", None),
-            ("99999999999999999999", None),
-        ] {
-            assert_eq!(seconds(text), want, "{text}");
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! Metrics for classes of unequal frequency or difficulty.
 
+use std::collections::BTreeMap;
+
 use crate::results::{Better, Metric};
-use crate::tasks::classification::{Outcome, counts};
+use crate::tasks::classification::Outcome;
 
 /// Mean over classes of F1, the harmonic mean of precision and recall.
 pub const MACRO_F1: Metric = Metric {
@@ -23,40 +25,46 @@ pub const MATTHEWS: Metric = Metric {
     better: Better::Higher,
 };
 
-/// Number of examples for each label and prediction: \[label\]\[prediction\].
-fn confusion(outcomes: &[Outcome]) -> Vec<Vec<f64>> {
-    let row = |row: Vec<u64>| -> Vec<f64> { row.into_iter().map(|count| count as f64).collect() };
-    counts(outcomes, 0).into_iter().map(row).collect()
+/// How often a class occurs.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    labelled: f64,
+    predicted: f64,
+    /// As a label and its prediction.
+    correct: f64,
+}
+
+/// The classes that occur as a label or as a prediction. Labels may be any numbers, so memory is taken for these alone.
+fn tallies(outcomes: &[Outcome]) -> Vec<Tally> {
+    let mut classes: BTreeMap<u32, Tally> = BTreeMap::new();
+    for outcome in outcomes {
+        classes.entry(outcome.label).or_default().labelled += 1.0;
+        let predicted = classes.entry(outcome.prediction).or_default();
+        predicted.predicted += 1.0;
+        predicted.correct += if outcome.label == outcome.prediction { 1.0 } else { 0.0 };
+    }
+    classes.into_values().collect()
 }
 
 /// The value of [`MACRO_F1`]. The mean is over classes that occur as a label or as a prediction, as
 /// in scikit-learn's `f1_score(average="macro")`.
 pub fn macro_f1(outcomes: &[Outcome]) -> f64 {
-    let counts = confusion(outcomes);
-    let f1 = |class: usize| {
-        let labelled: f64 = counts[class].iter().sum();
-        let predicted: f64 = counts.iter().map(|row| row[class]).sum();
-        // 2 · precision · recall / (precision + recall), without a division by zero.
-        (labelled + predicted > 0.0).then(|| 2.0 * counts[class][class] / (labelled + predicted))
-    };
-    let all: Vec<f64> = (0..counts.len()).filter_map(f1).collect();
+    // 2 · precision · recall / (precision + recall), without a division by zero.
+    let f1 = |class: Tally| 2.0 * class.correct / (class.labelled + class.predicted);
+    let all: Vec<f64> = tallies(outcomes).into_iter().map(f1).collect();
     all.iter().sum::<f64>() / all.len() as f64
 }
 
 /// The value of [`MATTHEWS`] for any number of classes (Gorodkin 2004), as in scikit-learn's
 /// `matthews_corrcoef`. It is 0 if all labels or all predictions are equal.
 pub fn matthews(outcomes: &[Outcome]) -> f64 {
-    let counts = confusion(outcomes);
-    let n: f64 = outcomes.len() as f64;
-    let classes = 0..counts.len();
-    let labelled: Vec<f64> = counts.iter().map(|row| row.iter().sum()).collect();
-    let predicted: Vec<f64> =
-        classes.clone().map(|class| counts.iter().map(|row| row[class]).sum()).collect();
-    let right: f64 = classes.map(|class| counts[class][class]).sum();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let covariance = right * n - dot(&labelled, &predicted);
-    let spread = |counts: &[f64]| n * n - dot(counts, counts);
-    match spread(&labelled) * spread(&predicted) {
+    let n = outcomes.len() as f64;
+    let classes = tallies(outcomes);
+    let sum = |of: fn(Tally) -> f64| classes.iter().copied().map(of).sum::<f64>();
+    let covariance = sum(|c| c.correct) * n - sum(|c| c.labelled * c.predicted);
+    let labels = n * n - sum(|c| c.labelled * c.labelled);
+    let predictions = n * n - sum(|c| c.predicted * c.predicted);
+    match labels * predictions {
         0.0 => 0.0,
         product => covariance / product.sqrt(),
     }
@@ -80,12 +88,14 @@ mod tests {
     #[test]
     fn small_cases_equal_values_computed_by_hand() {
         type Case<'a> = (&'a [(u32, u32)], f64, f64);
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
             (&[(0, 0), (1, 1), (1, 1), (0, 0)], 1.0, 1.0),
             (&[(0, 1), (1, 0), (1, 0), (0, 1)], 0.0, -1.0),
             (&[(0, 0), (1, 0), (1, 0), (0, 0)], 1.0 / 3.0, 0.0),
             // Precision 2/3 and 1, recall 1 and 1/2.
             (&[(0, 0), (0, 0), (1, 0), (1, 1)], (0.8 + 2.0 / 3.0) / 2.0, 1.0 / 3f64.sqrt()),
+            // Classes of any number.
+            (&[(4_000_000_000, 4_000_000_000), (7, 7)], 1.0, 1.0),
             // One class is predicted but never a label.
             (
                 &[(0, 0), (1, 1), (1, 2), (0, 1), (0, 0)],

@@ -118,7 +118,7 @@ impl OpenTask for Data {
 /// The limits of the run's model.
 fn limits(spec: &RunSpec) -> Limits {
     let model = model(spec);
-    Limits { classes: model.classes, vocabulary: model.vocabulary }
+    Limits { classes: model.classes, vocabulary: model.vocabulary, token_types: model.token_types }
 }
 
 /// Errors if the classifier reads the first token and the tokenizer puts no special token there.
