@@ -103,12 +103,12 @@ fn operations(c: &mut Criterion) {
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,
-        scale: 1.0,
-        keep: 1.0,
-        rate: 0.0,
-        correct2: 1.0,
-        increment_keep: 1.0,
-        increment_rate: 1e-3,
+        grad_scale: 1.0,
+        decay_factor: 1.0,
+        step_size: 0.0,
+        inverse_bias_correction2: 1.0,
+        increment_decay_factor: 1.0,
+        increment_step_size: 1e-3,
     };
     c.bench_function("adamw, 192 x 768", |b| b.iter(|| adamw_update(update, &p, &m, &v, &g)));
 }

@@ -142,8 +142,8 @@ impl Fault {
         self
     }
 
-    /// Names fields as the user gave them, such as an option in place of the field that it sets, or of a list of
-    /// which an item has the fault.
+    /// Names fields as the user gave them, such as an option in place of the field that it sets, or of a
+    /// list of which an item has the fault.
     pub fn with_names(mut self, names: &[(&str, &str)]) -> Fault {
         for location in &mut self.within {
             let whole = location.split('[').next().unwrap_or_default();

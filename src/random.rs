@@ -171,8 +171,8 @@ impl Stream {
     }
 }
 
-/// Ten rounds of Philox4x32 on N counters. The loop over counters is the outer one: this vectorises better than a loop
-/// over counters in each round.
+/// Ten rounds of Philox4x32 on N counters. The loop over counters is the outer one: this vectorises better
+/// than a loop over counters in each round.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "plain loops vectorise")]
 fn philox<const N: usize>(mut c: [[u32; N]; 4], key: [u32; 2]) -> [[u32; N]; 4] {

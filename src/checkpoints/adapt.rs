@@ -1,6 +1,6 @@
 //! Adapts a checkpoint's weights to a run. The head's rows are put in the order of the data's
 //! classes, and the position embeddings are resampled to the run's image size. If checkpoint and
-//! run use the same method, the weights stay as they are. Otherwise they are multiplied out to
+//! run use the same method, the weights stay as they are. Otherwise they are merged into
 //! dense weights and, for VLoRA, decomposed into compounds with the best increments of the run's
 //! rank.
 
@@ -114,7 +114,7 @@ pub fn adapt(
             (compressed.tensors, kept)
         }
         (Conversion::None, _) => (checkpoint.tensors, Vec::new()),
-        _ => (checkpoint.materialised()?.tensors, Vec::new()),
+        _ => (checkpoint.merged()?.tensors, Vec::new()),
     };
     if run.start.as_ref().is_some_and(|s| s.head == StartHead::New) {
         let head = head_parameters(&run.model)?;
@@ -144,13 +144,13 @@ pub fn conversion(vlora: Option<&VloraSpec>, lora: bool, run: &RunSpec) -> Conve
         (Some(theirs), Some(own)) if !lora && same_weights(theirs, own, &run.model.stacks()) => {
             Conversion::None
         }
-        (_, None) => Conversion::MultipliedOut,
+        (_, None) => Conversion::Merged,
         (_, Some(_)) => Conversion::Decomposed,
     }
 }
 
 impl Checkpoint {
-    /// The model in compounds, and how much of each weight was kept. Every layer is multiplied out.
+    /// The model in compounds, and how much of each weight was kept. Every layer is merged.
     /// Then each layer but a compound's first is replaced by its nearest low-rank increment, unless
     /// `start` says otherwise.
     pub fn compressed(
@@ -162,7 +162,7 @@ impl Checkpoint {
         validate_model(&self.model, Some(&vlora), None)?;
         let weights = self.model.weights();
         vlora.targets.sort_by_key(|target| weights.iter().position(|w| w.target == target.target));
-        let dense = self.materialised()?;
+        let dense = self.merged()?;
         let how = start.map_or_else(Compression::default, Compression::of);
         let (tensors, kept) = compress(&dense.tensors, &self.model.stacks(), &vlora, how)?;
         Ok((Checkpoint { vlora: Some(vlora), tensors, ..dense }, kept))

@@ -2,8 +2,9 @@
 //! `models/transformer.py`) in place of `torch.nn.Transformer`.
 //!
 //! Names are those of [`pytorch`](super::pytorch), with the layers in [`compounds`](super::compounds).
-//! `TransformerVLoRA` itself has neither embeddings nor an output layer, so a state of it alone is refused. What no
-//! tensor shows comes from PyTorch's description beside the file, or from the run that starts from it.
+//! `TransformerVLoRA` itself has neither embeddings nor an output layer, so a state of it alone is refused.
+//! What no tensor shows comes from PyTorch's description beside the file, or from the run that starts from
+//! it.
 //!
 //! Increments of the packed matrix of cross-attention are refused: queries, keys and values are three matrices
 //! here, each with an increment of its own. Encoder and decoder have the same increments here, so a file in

@@ -148,8 +148,8 @@ fn pool(file: &TensorFile, tensors: &BTreeMap<String, Tensor>, hints: &Hints) ->
     })
 }
 
-/// The model by the shapes of its tensors. Only values that no shape shows come from config.json. `new_head`: the
-/// classes of a new classifier.
+/// The model by the shapes of its tensors. Only values that no shape shows come from config.json.
+/// `new_head`: the classes of a new classifier.
 fn model(
     renamed: &Renamed,
     config: &BertConfig,

@@ -9,7 +9,7 @@ use crate::error::{Fault, Result};
 use crate::models::vit::Vit;
 use crate::nn::Constants;
 use crate::spec::{LayerWeight, LoraSpec, ModelSpec, Stack, VloraSpec};
-use crate::vlora::materialise;
+use crate::vlora::merge;
 
 /// A model with its weights, float32, on the CPU.
 #[derive(Clone, Debug)]
@@ -40,11 +40,11 @@ impl Checkpoint {
     }
 
     /// The dense model that computes the same: increments and LoRA are added to the weights.
-    pub fn materialised(&self) -> Result<Checkpoint> {
+    pub fn merged(&self) -> Result<Checkpoint> {
         let stacks = self.model.stacks();
         let values = stacks.iter().map(dense_values).fold(0, u64::saturating_add);
         if values > MAX_VALUES && (self.vlora.is_some() || self.lora.is_some()) {
-            return Err(Fault::new("the dense model is too large to be multiplied out")
+            return Err(Fault::new("the merged model is too large")
                 .found(format!("{values} values"))
                 .expected(format!("at most {MAX_VALUES}"))
                 .into());
@@ -57,7 +57,7 @@ impl Checkpoint {
             self.tensors.iter().filter(outside).map(cloned).collect();
         for stack in &stacks {
             let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
-            tensors.extend(materialise(&self.tensors, stack, vlora, lora)?);
+            tensors.extend(merge(&self.tensors, stack, vlora, lora)?);
         }
         let (model, metadata) = (self.model.clone(), self.metadata.clone());
         Ok(Checkpoint { model, vlora: None, lora: None, metadata, tensors })

@@ -183,17 +183,17 @@ impl Checkpoint {
         Ok(match form {
             Form::Compact => Exported::File(self.to_bytes()?),
             Form::Authors => Exported::File(authors::export(self)?),
-            Form::Timm => Exported::File(timm::export(&self.materialised()?)?),
-            Form::HuggingFace => Exported::Folder(hugging_face::export(&self.materialised()?)?),
-            Form::Bert => Exported::Folder(bert::export(&self.materialised()?)?),
-            Form::Gpt2 => Exported::Folder(gpt2::export(&self.materialised()?)?),
+            Form::Timm => Exported::File(timm::export(&self.merged()?)?),
+            Form::HuggingFace => Exported::Folder(hugging_face::export(&self.merged()?)?),
+            Form::Bert => Exported::Folder(bert::export(&self.merged()?)?),
+            Form::Gpt2 => Exported::Folder(gpt2::export(&self.merged()?)?),
             Form::Marian => {
                 return Err(Fault::new("models are not written as Hugging Face's Marian")
                     .expected("another form")
                     .help("--to compact and --to pytorch hold an encoder-decoder")
                     .into());
             }
-            Form::Pytorch => Exported::Folder(pytorch::export(&self.materialised()?)?),
+            Form::Pytorch => Exported::Folder(pytorch::export(&self.merged()?)?),
         })
     }
 

@@ -233,7 +233,7 @@ pub fn read_layers(
     // The number of heads does not change the matrices, so any number will do.
     let hints = Hints { heads: Some(1), alpha, ..Hints::default() };
     let loaded = import_checkpoint(&file, None, &hints)?;
-    file.tensors = loaded.checkpoint.materialised()?.tensors;
+    file.tensors = loaded.checkpoint.merged()?.tensors;
     let mut layers = layers(&file, stack)?;
     let of_stack = match layers.stack {
         "" => String::new(),

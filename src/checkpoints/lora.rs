@@ -13,13 +13,8 @@ impl Checkpoint {
         below
     }
 
-    /// The dense model with `W + (alpha / rank) · Bᵀ A` as its weights.
-    pub fn merge_lora(&self) -> Result<Checkpoint> {
-        self.materialised()
-    }
-
     /// Subtracts the pairs of `adapted` from this dense model. It must be the result of
-    /// [`merge_lora`](Checkpoint::merge_lora) on `adapted`.
+    /// [`merged`](Checkpoint::merged) on `adapted`.
     pub fn unmerge_lora(&self, adapted: &Checkpoint) -> Result<Checkpoint> {
         if adapted.lora.is_none() {
             return Err(Fault::new("the checkpoint has no LoRA").into());

@@ -1,4 +1,5 @@
-//! Hugging Face's Marian: a folder of `config.json`, `model.safetensors` and `vocab.json`, dense. It is read only.
+//! Hugging Face's Marian: a folder of `config.json`, `model.safetensors` and `vocab.json`, dense. It is
+//! read only.
 //!
 //! | Marian | ours |
 //! |---|---|
@@ -9,8 +10,8 @@
 //! | `fc1`, `fc2` | `linear1`, `linear2` |
 //! | `self_attn_layer_norm`, `encoder_attn_layer_norm`, `final_layer_norm` | `norm1`, `norm2`, `norm3` of the decoder, `norm1` and `norm2` of the encoder |
 //!
-//! Rows of the vocabulary have another order here ([`Vocabulary::rows`]). The beginning of a translation is a row
-//! of its own, a copy of that of padding. Its bias is so low that a softmax gives it no probability.
+//! Rows of the vocabulary have another order here ([`Vocabulary::rows`]). The beginning of a translation is
+//! a row of its own, a copy of that of padding. Its bias is so low that a softmax gives it no probability.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -218,7 +219,8 @@ fn vocabulary(weights: &Path, config: &MarianConfig) -> Result<Vocabulary> {
     Ok(vocabulary)
 }
 
-/// Errors unless a stored table of positions has the values that the model computes, but for rounding to float16.
+/// Errors unless a stored table of positions has the values that the model computes, but for rounding to
+/// float16.
 fn positions(file: &TensorFile, name: &str, table: &Tensor, config: &MarianConfig) -> Result<()> {
     let (rows, dim) = (config.max_position_embeddings, config.d_model);
     let fault = |found: String, expected: String| {

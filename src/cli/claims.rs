@@ -25,10 +25,11 @@ pub struct ClaimsArgs {
     /// The folder with the experiments' results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     results: PathBuf,
-    /// Also write the verdicts into a folder, as claims.md with its chart and as report.html with all experiments
+    /// Also write the verdicts into a folder, as claims.md with its chart and as report.html with all
+    /// experiments
     ///
-    /// report.html has the tables and charts of every experiment that the file names. Links lead to the experiments in
-    /// the folder of results, so that is the place of these pages.
+    /// report.html has the tables and charts of every experiment that the file names. Links lead to the
+    /// experiments in the folder of results, so that is the place of these pages.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -179,8 +180,8 @@ fn results(folder: &ExperimentFolder) -> Results {
 /// The folder in which `vlora spectrum` writes, in the folder of results.
 const SPECTRA: &str = "spectrum";
 
-/// The differences between layers that are stored beside the results, with their folders. Those that cannot be used
-/// are left out, and their errors added to `unusable`.
+/// The differences between layers that are stored beside the results, with their folders. Those that cannot
+/// be used are left out, and their errors added to `unusable`.
 fn spectra(results: &Path, unusable: &mut Vec<String>) -> Result<Vec<(String, SpectrumRecord)>> {
     let all = results.join(SPECTRA);
     let mut records = Vec::new();

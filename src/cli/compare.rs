@@ -17,7 +17,8 @@ pub struct CompareArgs {
     /// A second run to compare it with
     #[arg(value_name = "OTHER")]
     second: PathBuf,
-    /// How to print it: as text, or for programs a table of the test examples that exactly one of the runs has right
+    /// How to print it: as text, or for programs a table of the test examples that exactly one of the runs
+    /// has right
     ///
     /// Where examples are not right or wrong, that is the table of the results.
     #[arg(long, value_enum, default_value_t)]

@@ -138,8 +138,8 @@ impl SlurmArgs {
         }
     }
 
-    /// The device of the jobs. `auto` is what they ask for, since this machine may have another: the ids of runs
-    /// depend on it.
+    /// The device of the jobs. `auto` is what they ask for, since this machine may have another: the ids of
+    /// runs depend on it.
     fn device_of_jobs(&self, resources: &SlurmSpec) -> Result<&str> {
         match self.devices.name() {
             "auto" if resources.asks_for_gpus() => Ok("cuda"),

@@ -71,7 +71,7 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
     let is_new = |id: &&String| {
         let run = experiment.run(id);
         let result = run.verify(CheckLevel::Quick).map(|run| run.result);
-        let before = result.and_then(|result| run.readout(&result, split == Split::Test));
+        let before = result.and_then(|result| run.logit_lens(&result, split == Split::Test));
         args.force || !matches!(before, Ok(Some(_)))
     };
     let new: Vec<&String> = ids.iter().filter(is_new).collect();
@@ -111,12 +111,13 @@ fn probe_path(args: &ProbeArgs, path: &Path, device: &Device, stop: &AtomicBool)
         }
     }
     let summary = Summary::read(&experiment, evidence)?;
-    let is_shown = |run: &FinishedRun| run.readout.as_ref().is_none_or(|r| r.split == split.name());
+    let is_shown =
+        |run: &FinishedRun| run.logit_lens.as_ref().is_none_or(|r| r.split == split.name());
     if !summary.runs().all(is_shown) {
         eprint_line(&format!(
             "note: the report shows the layers of the validation split; those of the test split are in each \
              run's {}",
-            RunFolder::TEST_READOUT
+            RunFolder::TEST_LOGIT_LENS
         ));
     }
     write_and_show(&summary, &experiment, args.format.format)

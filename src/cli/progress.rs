@@ -118,8 +118,8 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Progress {
-    /// For the runs `only` of a plan, None being all of them, with `jobs` runs at once. Without a terminal, each
-    /// running run gets a line at least once per `every`.
+    /// For the runs `only` of a plan, None being all of them, with `jobs` runs at once. Without a terminal,
+    /// each running run gets a line at least once per `every`.
     pub fn new(
         plan: &Plan,
         only: Option<&BTreeSet<String>>,

@@ -47,8 +47,8 @@ pub struct RunArgs {
     checkpoint_steps: Option<u64>,
     /// Train the runs with these ids alone, as `vlora plan --format json` lists them
     ///
-    /// So any scheduler can run a sweep, with one command for each run. The command that finishes the last run makes the
-    /// table; `vlora report` makes one of those that are finished.
+    /// So any scheduler can run a sweep, with one command for each run. The command that finishes the last
+    /// run makes the table; `vlora report` makes one of those that are finished.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Stop after this time, as in 25m or 1h30m; what is trained so far is kept
@@ -258,8 +258,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
-/// The runs that are trained; None for all. Errors if an id is not in the plan, or if its run is not finished and
-/// starts from one that is neither finished nor trained now. With `waits` such a run fails alone.
+/// The runs that are trained; None for all. Errors if an id is not in the plan, or if its run is not
+/// finished and starts from one that is neither finished nor trained now. With `waits` such a run fails
+/// alone.
 fn only(
     ids: &[String],
     plan: &Plan,

@@ -13,8 +13,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Returns a flag that is set by the first Ctrl-C, SIGTERM, SIGHUP (terminal closed) or SIGUSR1 (a
 /// scheduler's warning that time is up). A second Ctrl-C, SIGTERM or SIGHUP, [`AGAIN`] later, ends the
-/// program at once, which loses what was trained since the last checkpoint. Signals that were ignored at program start
-/// stay ignored, so that `nohup` and background jobs of scripts work.
+/// program at once, which loses what was trained since the last checkpoint. Signals that were ignored at
+/// program start stay ignored, so that `nohup` and background jobs of scripts work.
 pub fn stop_on_signal() -> Result<&'static AtomicBool> {
     let ignored = ignored();
     let mut first = None;

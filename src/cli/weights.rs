@@ -230,7 +230,8 @@ pub fn target(name: &str, option: &str, weights: &[LayerWeight]) -> Result<Targe
         .into())
 }
 
-/// Refuses to overwrite existing files, unless `force`. A run's files are its evidence and are never overwritten.
+/// Refuses to overwrite existing files, unless `force`. A run's files are its evidence and are never
+/// overwritten.
 pub fn refuse_overwriting(paths: &[&Path], force: bool) -> Result<()> {
     for path in paths {
         if path.is_dir() {
@@ -267,7 +268,7 @@ pub enum LoraName {
 impl LoraName {
     pub fn apply(self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         match self {
-            LoraName::Merge => checkpoint.merge_lora(),
+            LoraName::Merge => checkpoint.merged(),
             LoraName::Drop => Ok(checkpoint.without_lora()),
         }
     }

@@ -232,8 +232,8 @@ pub fn load<R: ReadSplit>(
     Ok(loaded)
 }
 
-/// A note for each role whose examples are drawn from the training split, although the dataset has a split of that
-/// name that no role reads.
+/// A note for each role whose examples are drawn from the training split, although the dataset has a split
+/// of that name that no role reads.
 fn unread_splits(layout: &Layout, spec: &FilesSpec) -> Vec<String> {
     let roles = [(Role::Validation, spec.validation), (Role::Test, spec.test)];
     let named = roles.iter().filter_map(|(_, split)| match split {

@@ -1,8 +1,8 @@
 //! Transformer decoder for language models, as GPT-2. Parameters have the names of Hugging Face's
 //! `GPT2LMHeadModel` without the prefix `transformer.`.
 //!
-//! token ids → token embeddings + positions → causal pre-norm layers → norm (`ln_f`) → logits of the next token.
-//! The output layer has no bias. If it is tied, its matrix is the token embedding.
+//! token ids → token embeddings + positions → causal pre-norm layers → norm (`ln_f`) → logits of the next
+//! token. The output layer has no bias. If it is tied, its matrix is the token embedding.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -99,7 +99,7 @@ impl Decoder {
     /// The logits as [`forward`](Self::forward) gives them in evaluation, as norm and output layer would
     /// give them after the embedding and after each layer, and what `read` makes of each. The last are those
     /// of `forward`. Logits of one layer at a time are held: those of a large vocabulary take gigabytes.
-    pub fn readouts<T>(
+    pub fn logit_lens<T>(
         &self,
         ids: &Tensor,
         mut read: impl FnMut(&Variable) -> Result<T>,

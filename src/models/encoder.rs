@@ -1,9 +1,9 @@
 //! Transformer encoder for texts, like BERT (arXiv 1810.04805). Parameters have the names of Hugging
 //! Face's `BertForSequenceClassification` without the prefix `bert.`.
 //!
-//! token ids → embeddings of tokens, positions and token types, summed → norm → post-norm layers → pooling → classifier.
-//! Pooling takes the first token through a linear layer and tanh (`pooler`), the first token itself, or
-//! the mean over tokens.
+//! token ids → embeddings of tokens, positions and token types, summed → norm → post-norm layers → pooling
+//! → classifier. Pooling takes the first token through a linear layer and tanh (`pooler`), the first token
+//! itself, or the mean over tokens.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -84,7 +84,7 @@ impl Encoder {
 
     /// Texts → logits \[batch, classes\] as pooling and classifier would give them after the embedding and
     /// after each layer. The last are those of [`forward`](Self::forward) in evaluation.
-    pub fn readouts(&self, texts: &Tokens) -> Result<Vec<Variable>> {
+    pub fn logit_lens(&self, texts: &Tokens) -> Result<Vec<Variable>> {
         let tokens = texts.ids.dim(1)?;
         let mut x = self.embed(texts, Mode::Evaluation)?;
         let mut all = vec![self.classify(&x, texts, Mode::Evaluation)?];

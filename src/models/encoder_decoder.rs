@@ -140,7 +140,7 @@ impl EncoderDecoder {
     /// The logits as [`forward`](Self::forward) gives them in evaluation, as norm and output layer would
     /// give them after the target's embedding and after each layer of the decoder, and what `read` makes
     /// of each. The last are those of `forward`.
-    pub fn readouts<T>(
+    pub fn logit_lens<T>(
         &self,
         source: &Tokens,
         target: &Tokens,
@@ -194,8 +194,8 @@ impl EncoderDecoder {
     ///
     /// # Errors
     ///
-    /// If the model has no further position, if the number of translations is no multiple of that of sentences, or if
-    /// `cache` holds another number of translations.
+    /// If the model has no further position, if the number of translations is no multiple of that of
+    /// sentences, or if `cache` holds another number of translations.
     pub fn next(&self, ids: &Tensor, memory: &Memory, cache: &mut Cache) -> Result<Tensor> {
         let (batch, new) = ids.dims2()?;
         let past = cache.tokens;
@@ -264,7 +264,8 @@ fn final_norm(
     Ok(Some(Norm::new(scale, Some(shift), spec.dim, spec.norm_eps)))
 }
 
-/// The cache of cross-attention: for each layer the keys and values of the sources, \[sentences, tokens, dim\] each.
+/// The cache of cross-attention: for each layer the keys and values of the sources, \[sentences, tokens,
+/// dim\] each.
 #[derive(Clone, Debug)]
 pub struct Memory {
     layers: Vec<[Tensor; 2]>,

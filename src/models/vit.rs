@@ -128,7 +128,7 @@ impl Vit {
 
     /// images → logits \[batch, classes\] as the head would give them after the embedding and after each
     /// block. The last are those of [`forward`](Self::forward) in evaluation.
-    pub fn readouts(&self, images: &Tensor) -> Result<Vec<Variable>> {
+    pub fn logit_lens(&self, images: &Tensor) -> Result<Vec<Variable>> {
         let mut x = self.embed(images)?;
         let tokens = x.tensor().dim(1)?;
         let mut all = vec![self.classify(&x)?];

@@ -16,8 +16,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// What computes on these tensors: CUDA kernels if they are on one GPU, the kernels of the CPU for float32 and ids
-    /// there, and compositions of candle's operations for anything else.
+    /// What computes on these tensors: CUDA kernels if they are on one GPU, the kernels of the CPU for
+    /// float32 and ids there, and compositions of candle's operations for anything else.
     pub fn of(tensors: &[&Tensor]) -> Backend {
         match CudaBackend::of(tensors) {
             Some(backend) => Backend::Cuda(backend),

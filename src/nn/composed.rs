@@ -74,8 +74,8 @@ pub fn patches(images: &Tensor, p: usize) -> Result<Tensor> {
         .reshape((batch * (h / p) * (w / p), c * p * p))
 }
 
-/// Self-attention of the first `queries` tokens: qkv \[batch, tokens, 3·heads·d\], packed as by timm (q, k, v) →
-/// \[batch, queries, heads·d\]. `dropped` is the dropout mask of [`weights_mask`].
+/// Self-attention of the first `queries` tokens: qkv \[batch, tokens, 3·heads·d\], packed as by timm (q, k,
+/// v) → \[batch, queries, heads·d\]. `dropped` is the dropout mask of [`weights_mask`].
 pub fn self_attention(
     qkv: &Tensor,
     heads: usize,

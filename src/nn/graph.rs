@@ -98,7 +98,7 @@ impl Variable {
             let vars = tensors
                 .into_iter()
                 .enumerate()
-                .map(|(i, t)| match sink.wants(i) && t.dtype() != DType::U32 {
+                .map(|(i, t)| match sink.needs_input_grad(i) && t.dtype() != DType::U32 {
                     true => candle_core::Var::from_tensor(&t).map(|var| var.into_inner()),
                     false => Ok(t),
                 })
@@ -120,7 +120,7 @@ impl Variable {
         &self.tensor
     }
 
-    pub fn is_tracked(&self) -> bool {
+    pub fn requires_grad(&self) -> bool {
         self.node.is_some()
     }
 
@@ -148,17 +148,17 @@ impl Variable {
         Ok(Variable { copy, ..reshaped })
     }
 
-    /// Gradients of `share` times this scalar with respect to every leaf that it depends on.
+    /// Gradients of `grad_scale` times this scalar with respect to every leaf that it depends on.
     ///
     /// A graph has only one backward pass, since it frees what operations kept. A second one is an error.
-    pub fn backward(self, share: f64) -> Result<Gradients> {
+    pub fn backward(self, grad_scale: f64) -> Result<Gradients> {
         let Variable { tensor, node, .. } = self;
         if tensor.elem_count() != 1 {
             bail!("a gradient is taken of a scalar, not of {:?}", tensor.dims());
         }
         let mut gradients = Gradients::default();
         let Some(node) = node else { return Ok(gradients) };
-        let seed = Tensor::full(share as f32, tensor.shape(), tensor.device())?;
+        let seed = Tensor::full(grad_scale as f32, tensor.shape(), tensor.device())?;
         let mut pending = Pending::from([(node.number, (node, seed.to_dtype(tensor.dtype())?))]);
         while let Some((number, (node, gradient))) = pending.pop_last() {
             let Some(backward) = &node.backward else {
@@ -186,7 +186,7 @@ pub struct Sink<'a> {
 
 impl Sink<'_> {
     /// Whether input `i` is tracked. The others need no gradient.
-    pub fn wants(&self, i: usize) -> bool {
+    pub fn needs_input_grad(&self, i: usize) -> bool {
         self.node(i).is_some()
     }
 
@@ -196,26 +196,26 @@ impl Sink<'_> {
 
     /// Adds to the gradient of input `i`. Does nothing if the input is not tracked.
     pub fn add(&mut self, i: usize, gradient: Tensor) -> Result<()> {
-        let gradient = match self.so_far(i) {
+        let gradient = match self.take(i) {
             Some(sum) => added(&sum, &gradient)?,
             None => gradient,
         };
-        self.put(i, gradient);
+        self.set(i, gradient);
         Ok(())
     }
 
     /// Takes the gradient that other uses of input `i` gave so far. An operation can add its own part
-    /// in the same pass over memory and [put](Sink::put) the sum back.
-    pub fn so_far(&mut self, i: usize) -> Option<Tensor> {
+    /// in the same pass over memory and [set](Sink::set) the sum back.
+    pub fn take(&mut self, i: usize) -> Option<Tensor> {
         let number = self.node(i)?.number;
         self.pending.remove(&number).map(|(_, sum)| sum)
     }
 
     /// Sets the gradient of input `i`. Does nothing if the input is not tracked.
-    pub fn put(&mut self, i: usize, gradient: Tensor) {
+    pub fn set(&mut self, i: usize, gradient: Tensor) {
         if let Some(node) = self.node(i).cloned() {
             let before = self.pending.insert(node.number, (node, gradient));
-            debug_assert!(before.is_none(), "a gradient was put over one that was not taken");
+            debug_assert!(before.is_none(), "a gradient was set over one that was not taken");
         }
     }
 }
@@ -287,7 +287,7 @@ mod tests {
     fn constants_get_no_gradient_and_record_no_graph() {
         let (a, c) = (leaf(&[1.]), leaf(&[2.]));
         let y = add(&a, &c.detach());
-        assert!(y.is_tracked() && !add(&c.detach(), &c.detach()).is_tracked());
+        assert!(y.requires_grad() && !add(&c.detach(), &c.detach()).requires_grad());
         let grads = sum(&y).backward(1.0).unwrap();
         assert!(grads.get(&c).is_none() && grads.get(&c.detach()).is_none());
         assert!(sum(&c.detach()).backward(1.0).unwrap().0.is_empty());

@@ -29,8 +29,8 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(max) + sum.ln()
 }
 
-/// The positions of the largest logits, at most `k`, by falling logit; equal ones by position. NaN and the positions in
-/// `excluded` are left out.
+/// The positions of the largest logits, at most `k`, by falling logit; equal ones by position. NaN and the
+/// positions in `excluded` are left out.
 pub fn top_k(logits: &[f32], k: usize, excluded: &[u32]) -> Vec<u32> {
     let mut maxima = vec![0f32; logits.len().div_ceil(GROUP)];
     vectorised(

@@ -14,8 +14,8 @@ pub struct LowRank {
 
 impl LowRank {
     /// Whether either factor gets a gradient.
-    pub fn is_tracked(&self) -> bool {
-        self.a.is_tracked() || self.b.is_tracked()
+    pub fn requires_grad(&self) -> bool {
+        self.a.requires_grad() || self.b.requires_grad()
     }
 
     pub fn rank(&self) -> Result<usize> {

@@ -49,8 +49,8 @@ impl Role {
         Role::new(Part::Layer, kind)
     }
 
-    /// Whether weight decay applies: to matrices and embeddings, as in timm, not to vectors and class token and positions of
-    /// patches.
+    /// Whether weight decay applies. As in timm it does not apply to biases, norms, the class token and the
+    /// positions of patches. It applies to the embedding tables of texts.
     pub const fn decays(self) -> bool {
         matches!(self.kind, Kind::Matrix | Kind::Increment | Kind::Table | Kind::Lora)
     }

@@ -222,7 +222,7 @@ mod tests {
         let frozen = Frozen(&store).tensor("w", &[2], Init::Zeros, MATRIX).unwrap();
         store.parameters()[0].var.set(&Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap()).unwrap();
         assert_eq!(frozen.tensor().to_vec1::<f32>().unwrap(), [3., 4.]);
-        assert!(tracked.is_tracked() && !frozen.is_tracked());
+        assert!(tracked.requires_grad() && !frozen.requires_grad());
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
             ParameterStore::with_trained(0, Device::Cpu, Box::new(|role| role == FACTOR));
         let frozen = store.tensor("w", &[2], Init::Ones, MATRIX).unwrap();
         let trained = store.tensor("w.A", &[3], Init::Ones, FACTOR).unwrap();
-        assert!(trained.is_tracked() && !frozen.is_tracked());
+        assert!(trained.requires_grad() && !frozen.requires_grad());
         assert_eq!((store.count(), store.trained_count()), (5, 3));
         let values =
             BTreeMap::from([("w".into(), Tensor::new(&[3f32, 4.], &Device::Cpu).unwrap())]);

@@ -3,8 +3,8 @@
 use super::comparison::Comparison;
 use super::statistics::Spread;
 use crate::results::{
-    Assessment, EpochRecord, Metric, Provenance, Readout, RunResult, StartRecord, TrivialBaseline,
-    VariantRecord, Verification, Weights,
+    Assessment, EpochRecord, LogitLens, Metric, Provenance, RunResult, StartRecord,
+    TrivialBaseline, VariantRecord, Verification, Weights,
 };
 
 /// One arm at one sweep point, over its seeds.
@@ -55,7 +55,7 @@ pub struct FinishedRun {
     /// The verdict of `vlora verify`; None if it was not verified.
     pub verification: Option<Verification>,
     /// Scores of the logit lens; None if `vlora probe` has not read them.
-    pub readout: Option<Readout>,
+    pub logit_lens: Option<LogitLens>,
 }
 
 impl FinishedRun {

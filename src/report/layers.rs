@@ -4,7 +4,7 @@ use super::numbers::plus_minus;
 use super::statistics::Spread;
 use super::summary::{ArmSummary, Summary};
 use super::table::{Align, Cell, Table};
-use crate::results::Readout;
+use crate::results::LogitLens;
 
 /// An arm's layers. Each value is that of a run.
 pub struct Layers<'a> {
@@ -32,28 +32,29 @@ impl Summary {
     /// the test split.
     pub fn layers(&self) -> Vec<Layers<'_>> {
         // `test` comes before `validation`.
-        let split = self.runs().filter_map(|run| Some(run.readout.as_ref()?.split.clone())).max();
+        let split =
+            self.runs().filter_map(|run| Some(run.logit_lens.as_ref()?.split.clone())).max();
         let Some(split) = split else { return Vec::new() };
         let arms = self.arms.iter().enumerate();
         arms.filter_map(|(index, arm)| self.layers_of(arm, index, &split)).collect()
     }
 
     fn layers_of<'a>(&self, arm: &'a ArmSummary, index: usize, split: &str) -> Option<Layers<'a>> {
-        let of_split = |readout: &&Readout| readout.split == split;
-        let read: Vec<&Readout> =
-            arm.runs.iter().filter_map(|run| run.readout.as_ref().filter(of_split)).collect();
-        let depth = read.iter().map(|readout| readout.layers.len()).min()?;
+        let of_split = |logit_lens: &&LogitLens| logit_lens.split == split;
+        let read: Vec<&LogitLens> =
+            arm.runs.iter().filter_map(|run| run.logit_lens.as_ref().filter(of_split)).collect();
+        let depth = read.iter().map(|logit_lens| logit_lens.layers.len()).min()?;
         let metric = self.metric().name;
-        let over_runs = |value: &dyn Fn(&Readout, usize) -> f64| {
+        let over_runs = |value: &dyn Fn(&LogitLens, usize) -> f64| {
             (0..depth).map(|layer| read.iter().map(|r| value(r, layer)).collect()).collect()
         };
         Some(Layers {
             arm,
             index,
             split: split.into(),
-            log_likelihood: over_runs(&|readout, layer| -readout.layers[layer].loss),
-            metric: over_runs(&|readout, layer| {
-                readout.layers[layer].metrics.get(metric).copied().unwrap_or(f64::NAN)
+            log_likelihood: over_runs(&|logit_lens, layer| -logit_lens.layers[layer].loss),
+            metric: over_runs(&|logit_lens, layer| {
+                logit_lens.layers[layer].metrics.get(metric).copied().unwrap_or(f64::NAN)
             }),
         })
     }

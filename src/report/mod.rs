@@ -74,9 +74,9 @@ pub struct Overview<'a> {
     pub spectra: Vec<(String, SpectrumRecord)>,
 }
 
-/// Writes the pages of claims into a folder: `claims.md`, `report.html`, and `claims.svg` and `claims.png` if any
-/// arms are compared. Removes those of an earlier page that has no chart any more. Links lead to the experiments in
-/// the folder of results. Returns the files written.
+/// Writes the pages of claims into a folder: `claims.md`, `report.html`, and `claims.svg` and `claims.png`
+/// if any arms are compared. Removes those of an earlier page that has no chart any more. Links lead to the
+/// experiments in the folder of results. Returns the files written.
 pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
     let Overview { claims, evaluated, experiments, spectra } = shown;
     let mut files = charts::draw_contrasts(&contrasts(evaluated))?;
@@ -108,9 +108,9 @@ pub fn write_claims(shown: Overview, folder: &Path) -> Result<Vec<String>> {
     Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`,
-/// `pairs.csv`, `samples.md`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes
-/// files of an earlier report that are no longer part of it. Returns the files written.
+/// Writes the tables and charts of `summary` into its folder: `table.md`, `table.csv`, `pairs.csv`,
+/// `samples.md`, a CSV a section, `tables.tex`, `runs.parquet`, `report.html` and the charts. Removes files
+/// of an earlier report that are no longer part of it. Returns the files written.
 pub fn write_report(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<String>> {
     let mut files = vec![
         ("table.md".to_string(), summary.markdown().into_bytes()),

@@ -213,7 +213,7 @@ pub fn start_statements(
     let fitted: String = fitted.iter().map(|note| format!(", {note}")).collect();
     let converted = match conversion {
         Conversion::None => String::new(),
-        Conversion::MultipliedOut => ", its increments and LoRA merged into dense layers".into(),
+        Conversion::Merged => ", its increments and LoRA merged into dense layers".into(),
         Conversion::Decomposed => {
             let has_increments = variant.spec.vlora.as_ref().is_some_and(VloraSpec::has_increments);
             shared_weights(start, has_increments)

@@ -248,8 +248,8 @@ fn finished(
     let verification = run.verification()?;
     // Validation goes first: that of the test split is for whoever asks for it alone.
     // One that cannot be read counts as none: `vlora probe` makes it again.
-    let readout = |of_test| run.readout(&result, of_test).ok().flatten();
-    let readout = readout(false).or_else(|| readout(true));
+    let logit_lens = |of_test| run.logit_lens(&result, of_test).ok().flatten();
+    let logit_lens = logit_lens(false).or_else(|| logit_lens(true));
     let (metric, scores) = (evidence.primary(), &assessment.scores);
     let mut others = evidence.metrics().iter().zip(&scores.metrics).skip(1);
     let agrees = result.metric_name == metric.name
@@ -286,7 +286,7 @@ fn finished(
                 provenance,
                 start,
                 verification,
-                readout,
+                logit_lens,
             })
         }
         Some((file, _)) => Err(Fault::of_file(

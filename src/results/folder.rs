@@ -157,16 +157,16 @@ impl RunFolder {
     pub const RESULT: &str = "result.json";
     pub const FAILURE: &str = "failure.json";
     pub const VERIFIED: &str = "verified.json";
-    pub const READOUT: &str = "layers.json";
+    pub const LOGIT_LENS: &str = "layers.json";
     /// The same of the test split.
-    pub const TEST_READOUT: &str = "layers-test.json";
+    pub const TEST_LOGIT_LENS: &str = "layers-test.json";
 
     /// All of them, as far as they are not compressed.
     const FILES: [&str; 15] = [
         Self::RESULT,
         Self::VERIFIED,
-        Self::READOUT,
-        Self::TEST_READOUT,
+        Self::LOGIT_LENS,
+        Self::TEST_LOGIT_LENS,
         Self::MODEL,
         Self::CHECKPOINT,
         Self::PREVIOUS,

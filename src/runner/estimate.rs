@@ -20,8 +20,8 @@ pub enum Basis {
     SameModel,
     /// Operations per second of finished runs of other models.
     OtherModels,
-    /// Operations per second of matrix products, measured now, of which a step can take two thirds. This is a lower
-    /// bound of the time.
+    /// Operations per second of matrix products, measured now, of which a step can take two thirds. This is
+    /// a lower bound of the time.
     Products,
 }
 

@@ -222,8 +222,8 @@ fn take_runs(
     while let Some(turn) = context.queue.next() {
         let (variant, run) = runs[turn.index];
         let executor = RunExecutor::new(context, variant, run, &device);
-        // Each worker trains at least a step of one run past the deadline, so that repeating the command always makes
-        // progress.
+        // Each worker trains at least a step of one run past the deadline, so that repeating the command
+        // always makes progress.
         let is_new = !matches!(context.experiment.run(&run.id).state(), RunState::Finished);
         if has_trained && is_new && context.workers.is_late() {
             context.queue.halt();

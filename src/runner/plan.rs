@@ -60,8 +60,8 @@ pub struct PlannedRun {
     pub in_sibling: bool,
 }
 
-/// Refuses two arms with the same runs, which a table would count twice. Arms that are matched in size may end up equal,
-/// since that is a finding.
+/// Refuses two arms with the same runs, which a table would count twice. Arms that are matched in size may
+/// end up equal, since that is a finding.
 fn check_distinct(variants: &[PlannedVariant]) -> Result<()> {
     let mut arms: BTreeMap<&str, &Variant> = BTreeMap::new();
     for PlannedVariant { variant, runs, .. } in variants {

@@ -9,10 +9,10 @@ use super::plan::Plan;
 use super::precision::check_precision;
 use crate::error::{Error, Fault, Result, plain};
 use crate::nn::configure;
-use crate::results::{ExperimentFolder, LayerScores, Readout, RunFolder, SCHEMA_VERSION};
+use crate::results::{ExperimentFolder, LayerScores, LogitLens, RunFolder, SCHEMA_VERSION};
 use crate::spec::Precision;
 use crate::tasks::{Blueprint, Run, Split, Task, TaskVisitor};
-use crate::train::evaluate_layers;
+use crate::train::evaluate_logit_lens;
 
 /// A finished run whose layers are read.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub struct Probe<'a> {
 ///
 /// Errors if the run is not finished, its weights are missing, or it is not in the plan: then the spec or
 /// the data are others by now.
-pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
+pub fn probe(probe: Probe, device: &Device) -> Result<LogitLens> {
     let Probe { plan, id, experiment, split } = probe;
     let folder = experiment.run(id);
     let loaded = tested_weights(&folder)?;
@@ -45,7 +45,7 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
             .source(folder.path().display())
             .into());
     }
-    let readout = Readout {
+    let logit_lens = LogitLens {
         schema: SCHEMA_VERSION,
         model_sha256: loaded.sha256.clone(),
         program: format!("vlora {}", env!("CARGO_PKG_VERSION")),
@@ -54,11 +54,11 @@ pub fn probe(probe: Probe, device: &Device) -> Result<Readout> {
         layers,
     };
     let name = match split {
-        Split::Test => RunFolder::TEST_READOUT,
-        Split::Train | Split::Validation => RunFolder::READOUT,
+        Split::Test => RunFolder::TEST_LOGIT_LENS,
+        Split::Train | Split::Validation => RunFolder::LOGIT_LENS,
     };
-    folder.write_json(name, &readout)?;
-    Ok(readout)
+    folder.write_json(name, &logit_lens)?;
+    Ok(logit_lens)
 }
 
 /// Reads the layers, generic over the task.
@@ -75,7 +75,7 @@ impl TaskVisitor for ReadLayers<'_> {
         let (store, model) = blueprint.evaluate(self.device)?;
         store.load(self.weights)?;
         drop(model);
-        let layers = evaluate_layers(task, &blueprint.frozen(&store)?, self.split)?;
+        let layers = evaluate_logit_lens(task, &blueprint.frozen(&store)?, self.split)?;
         let names = task.metrics().iter().map(|metric| metric.name.to_string());
         let scores = layers.into_iter().map(|scores| LayerScores {
             loss: scores.loss,

@@ -6,11 +6,12 @@ use std::thread::available_parallelism;
 
 use crate::error::{Fault, Result};
 
-/// Starts rayon's pool with the calling thread, which trains, as one of its threads. A thread outside the pool
-/// hands every operation over to it and sleeps meanwhile. That takes a tenth of the time of a small model's step.
+/// Starts rayon's pool with the calling thread, which trains, as one of its threads. A thread outside the
+/// pool hands every operation over to it and sleeps meanwhile. That takes a tenth of the time of a small
+/// model's step.
 ///
-/// There must be no pool yet. If there would be no other thread, nothing is done: the thread that makes batches may
-/// wait for the pool, while this one waits for a batch.
+/// There must be no pool yet. If there would be no other thread, nothing is done: the thread that makes
+/// batches may wait for the pool, while this one waits for a batch.
 pub fn start_thread_pool() -> Result<()> {
     const VARIABLE: &str = "RAYON_NUM_THREADS";
     let threads = match env::var(VARIABLE).as_deref() {

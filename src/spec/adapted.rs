@@ -42,9 +42,10 @@ pub enum Conversion {
     /// Unchanged, since the method is the same.
     #[default]
     None,
-    /// Increments and LoRA were multiplied out to dense layers.
-    MultipliedOut,
-    /// Layers became increments; layers that were not dense were multiplied out before.
+    /// Increments and LoRA were merged into dense layers.
+    #[serde(alias = "multiplied-out")]
+    Merged,
+    /// Layers became increments; layers that were not dense were merged before.
     Decomposed,
 }
 

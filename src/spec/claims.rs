@@ -22,8 +22,8 @@ pub struct Claims {
     pub about: String,
     /// The loss that counts as none, for each task that a check `preserved` is about.
     pub margins: Vec<Margin>,
-    /// Specs of experiments that no claim rests on and that the page over all of them shows, too, relative to the
-    /// folder of the claims.
+    /// Specs of experiments that no claim rests on and that the page over all of them shows, too, relative
+    /// to the folder of the claims.
     #[serde(default)]
     pub also_shown: Vec<String>,
     pub claims: Vec<PublishedClaim>,

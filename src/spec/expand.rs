@@ -29,8 +29,8 @@ pub const EXPERIMENT_FIELDS: [&str; 9] = [
     "slurm",
 ];
 
-/// Expands a parsed document, and says which of its values the runs use. `stem`: the file name without extension.
-/// `device`: the kind of device for the runs, if known.
+/// Expands a parsed document, and says which of its values the runs use. `stem`: the file name without
+/// extension. `device`: the kind of device for the runs, if known.
 pub fn expand(
     mut root: Node,
     stem: &str,

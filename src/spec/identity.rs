@@ -58,11 +58,11 @@ pub fn source_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     fields
 }
 
-/// Fields that the first runs of their kind did not have yet, with the value that stands for what these runs did. At
-/// this value a field is not part of an id, so that the ids of these runs stay.
+/// Fields that the first runs of their kind did not have yet, with the value that stands for what these
+/// runs did. At this value a field is not part of an id, so that the ids of these runs stay.
 ///
-/// The first column is the architecture whose field it is; None where all have it. Options that a written spec leaves
-/// out at null need no line.
+/// The first column is the architecture whose field it is; None where all have it. Options that a written
+/// spec leaves out at null need no line.
 const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
     (None, "precision", r#""float32""#),
     (None, "data.resize", "null"),
@@ -139,8 +139,8 @@ pub fn comparable_fields(specs: [&RunSpec; 2]) -> [BTreeMap<String, String>; 2] 
 const FILLED_IN: [(&str, &str); 2] =
     [("data.normalize", "null"), ("start.position_embedding", r#""auto""#)];
 
-/// A field that differs between a spec and that of a finished run, with both values as JSON; None where a spec has no
-/// such field.
+/// A field that differs between a spec and that of a finished run, with both values as JSON; None where a
+/// spec has no such field.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChangedField {
     pub field: String,
@@ -148,8 +148,8 @@ pub struct ChangedField {
     pub run: Option<String>,
 }
 
-/// The first field by which a finished run is not one of this spec; None if it is. The precision may differ, since
-/// `auto` follows the device.
+/// The first field by which a finished run is not one of this spec; None if it is. The precision may
+/// differ, since `auto` follows the device.
 pub fn changed_field(spec: &RunSpec, run: &RunSpec) -> Option<ChangedField> {
     let [ours, theirs] = comparable_fields([spec, run]);
     let written = flatten(spec);

@@ -164,8 +164,8 @@ impl Node {
         (node, true)
     }
 
-    /// Sets `value` at a dotted path and creates the maps on the way. Everything after `sweep.`, also that of an
-    /// arm, is one key. Other values on the path are replaced by maps.
+    /// Sets `value` at a dotted path and creates the maps on the way. Everything after `sweep.`, also that
+    /// of an arm, is one key. Other values on the path are replaced by maps.
     pub fn set(&mut self, path: &str, value: Node) {
         self.set_at(path, value, MAX_DEPTH);
     }

@@ -469,7 +469,8 @@ pub fn resolved_key(variant: &Variant) -> String {
 fn run_fields(spec: &RunSpec) -> BTreeMap<String, String> {
     let mut fields = identifying_fields(spec);
     fields.extend(source_fields(spec));
-    // `remove` changes the data, so that ids have another hash of the data. The others only accept or refuse them.
+    // `remove` changes the data, so that ids have another hash of the data. The others only accept or
+    // refuse them.
     let duplicates = flatten(spec).remove(DUPLICATES);
     fields.extend(
         duplicates.filter(|value| value.contains("remove")).map(|value| (DUPLICATES.into(), value)),

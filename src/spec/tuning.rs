@@ -1,8 +1,8 @@
 //! Tuning: swept fields whose value is chosen for each arm, on validation.
 //!
-//! `tune` names them. Every arm has the same number of trials, so that none is favoured. An arm that does not
-//! use all of the fields gives more values of the others, in a `sweep` of its own. An arm that others start from
-//! may have one trial instead, from which all of theirs start.
+//! `tune` names them. Every arm has the same number of trials, so that none is favoured. An arm that does
+//! not use all of the fields gives more values of the others, in a `sweep` of its own. An arm that others
+//! start from may have one trial instead, from which all of theirs start.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ pub struct Tuning {
     origin: Origin,
 }
 
-/// Whether trials with other values of a field have other examples or other answers to compare. Of `data`, these fields
-/// are about training alone.
+/// Whether trials with other values of a field have other examples or other answers to compare. Of `data`,
+/// these fields are about training alone.
 fn changes_what_validation_measures(field: &str) -> bool {
     const OF_TRAINING: [&str; 5] =
         ["augment", "batch_tokens", "group_by_length", "max_length_ratio", "epoch_windows"];

@@ -43,7 +43,8 @@ pub fn without_effect(
     lost.chain(never_acts(spec)).collect()
 }
 
-/// Fields with limits that the training is too short to reach, and others that stay in the run but act on nothing.
+/// Fields with limits that the training is too short to reach, and others that stay in the run but act on
+/// nothing.
 fn never_acts(spec: &RunSpec) -> Vec<UnusedField> {
     let mut unused = Vec::new();
     let training = &spec.training;
@@ -155,8 +156,8 @@ impl Uses {
         self.used.insert(place(field, &node.origin));
     }
 
-    /// Takes a section as it was written for runs that read it, once all runs were added. What none of them has was
-    /// replaced. Fields that `may_be` replaced are left out.
+    /// Takes a section as it was written for runs that read it, once all runs were added. What none of them
+    /// has was replaced. Fields that `may_be` replaced are left out.
     pub fn add_replaced(
         &mut self,
         section: &str,
@@ -182,8 +183,8 @@ impl Uses {
         self.unused.iter().find(same).map(|(_, _, _, because)| because.as_str())
     }
 
-    /// A line for each value that no run uses, in the order written, and the other notes. `file` and `text`: the
-    /// document.
+    /// A line for each value that no run uses, in the order written, and the other notes. `file` and
+    /// `text`: the document.
     pub fn lines(self, file: &str, text: &str) -> Vec<String> {
         let Uses { used, unused, notes, .. } = self;
         let mut lines: Vec<(usize, String)> = Vec::new();

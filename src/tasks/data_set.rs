@@ -46,8 +46,9 @@ pub trait DataSet: Sync {
         self.len(split) == 0
     }
 
-    /// The batches of an epoch (from 0), in the order of training. Each training example is in
-    /// exactly one of them, and there are [`DataSet::batches_per_epoch`] of them.
+    /// The batches of an epoch (from 0), in the order of training. There are
+    /// [`DataSet::batches_per_epoch`] of them. Unless a task draws its examples at random, each one is in
+    /// exactly one batch.
     fn epoch(&self, epoch: usize) -> Vec<BatchPlan>;
 
     /// Number of batches in an epoch.

@@ -168,7 +168,7 @@ pub trait OpenTask: TaskData + Clone {
     /// The data for a settled spec. Large memory is shared with `self`.
     fn settled(&self, spec: &RunSpec) -> Self;
 
-    /// Runs `work` on the run's task.
+    /// Calls the visitor with the run's task and the blueprint of its model.
     fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output;
 }
 

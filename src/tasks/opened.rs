@@ -136,7 +136,7 @@ impl Opened {
         by_data!(self, |variant, data| variant(data.settled(spec)))
     }
 
-    /// Runs `work` on the task of a run.
+    /// Calls the visitor with a run's task and the blueprint of its model.
     pub fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {
         by_data!(self, |_variant, data| data.visit(run, visitor))
     }

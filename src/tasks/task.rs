@@ -58,13 +58,13 @@ pub trait Task: Sync {
 
     /// The predictions that the model's head would make after the embedding and after each layer; the last
     /// ones are those of [`predict`](Task::predict).
-    fn predict_by_layer(
+    fn predict_logit_lens(
         &self,
         model: &Self::Model,
         batch: &<Self::Data as DataSet>::Batch,
     ) -> Result<Vec<Self::Predictions>>;
 
-    /// Converts the answers to all batches of a split to one outcome for each example, in the
+    /// Converts the predictions for all batches of a split to one outcome for each example, in the
     /// split's order. This waits for the device, once for all batches.
     fn outcomes(
         &self,

@@ -17,8 +17,8 @@ use crate::spec::TrainingSpec;
 /// First and second moment by parameter.
 pub type Moments = BTreeMap<String, (Tensor, Tensor)>;
 
-/// AdamW (arXiv 1711.05101) over the trained parameters of a store. Increments may have a learning rate and a weight decay
-/// of their own.
+/// AdamW (arXiv 1711.05101) over the trained parameters of a store. Increments may have a learning rate and
+/// a weight decay of their own.
 #[derive(Clone)]
 pub struct AdamW {
     beta1: f64,
@@ -115,8 +115,8 @@ impl AdamW {
     /// in place. Gradients are first scaled so that their joint Euclidean norm is at most `limit`, as in
     /// PyTorch's `clip_grad_norm_`.
     ///
-    /// Returns the norm before clipping. If it is not finite, nothing is updated on the CPU; on a GPU the update is queued
-    /// already, so the caller must check the norm and stop.
+    /// Returns the norm before clipping. If it is not finite, nothing is updated on the CPU; on a GPU the
+    /// update is queued already, so the caller must check the norm and stop.
     pub fn update(
         &mut self,
         store: &ParameterStore,
@@ -130,12 +130,12 @@ impl AdamW {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
             epsilon: self.epsilon as f32,
-            scale: 1.0,
-            keep: (1.0 - rate * self.weight_decay) as f32,
-            rate: (rate / (1.0 - self.beta1.powf(t))) as f32,
-            correct2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
-            increment_keep: (1.0 - increment_rate * self.increment_decay) as f32,
-            increment_rate: (increment_rate / (1.0 - self.beta1.powf(t))) as f32,
+            grad_scale: 1.0,
+            decay_factor: (1.0 - rate * self.weight_decay) as f32,
+            step_size: (rate / (1.0 - self.beta1.powf(t))) as f32,
+            inverse_bias_correction2: (1.0 / (1.0 - self.beta2.powf(t))) as f32,
+            increment_decay_factor: (1.0 - increment_rate * self.increment_decay) as f32,
+            increment_step_size: (increment_rate / (1.0 - self.beta1.powf(t))) as f32,
         };
         if let Some(all_at_once) = &self.multi_tensor {
             let all: Vec<Option<Tensor>> =
@@ -154,7 +154,7 @@ impl AdamW {
             else {
                 continue;
             };
-            let update = AdamWUpdate { scale, ..update.of(group(p.role)) };
+            let update = AdamWUpdate { grad_scale: scale, ..update.of(group(p.role)) };
             adamw_update(update, p.var.as_tensor(), m, v, g)?;
         }
         Ok(Scalar::Known(norm))

@@ -73,7 +73,7 @@ pub fn audit(
         let gradient = gradients.get(&p.value);
         known += usize::from(gradient.is_some());
         let fault = match gradient {
-            _ if p.value.is_tracked() != p.trained => {
+            _ if p.value.requires_grad() != p.trained => {
                 Some("is trained in the model but frozen in the store, or the reverse")
             }
             None if !p.trained => None,

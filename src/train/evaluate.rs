@@ -38,41 +38,48 @@ pub fn evaluate_unless<T: Task>(
     let data = task.data();
     let batches = data.evaluation(split);
     let make = |plan| data.evaluation_batch(split, plan);
-    let answers = prefetch(batches.iter(), make, |ready| {
-        let mut answers = Vec::with_capacity(batches.len());
+    let predictions = prefetch(batches.iter(), make, |ready| {
+        let mut predictions = Vec::with_capacity(batches.len());
         for _ in &batches {
             if is_stopped() {
                 return Ok(None);
             }
             let batch = ready.take()?;
-            answers.push(match detail {
+            predictions.push(match detail {
                 Detail::Metrics => task.predict(model, &batch)?,
                 Detail::Loss => task.predict_for_loss(model, &batch)?,
             });
         }
-        Ok::<_, candle_core::Error>(Some(answers))
+        Ok::<_, candle_core::Error>(Some(predictions))
     })?;
-    let Some(answers) = answers else { return Ok(None) };
-    let outcomes = task.outcomes(split, &batches, answers)?;
+    let Some(predictions) = predictions else { return Ok(None) };
+    let outcomes = task.outcomes(split, &batches, predictions)?;
     Ok(Some(Evaluation { scores: task.scores(&outcomes), outcomes }))
 }
 
 /// The scores that a model's head would reach on a split after the embedding and after each layer.
-pub fn evaluate_layers<T: Task>(task: &T, model: &T::Model, split: Split) -> Result<Vec<Scores>> {
+pub fn evaluate_logit_lens<T: Task>(
+    task: &T,
+    model: &T::Model,
+    split: Split,
+) -> Result<Vec<Scores>> {
     let data = task.data();
     let batches = data.evaluation(split);
     let make = |plan| data.evaluation_batch(split, plan);
     let of_layers = prefetch(batches.iter(), make, |ready| {
         let mut of_layers: Vec<Vec<T::Predictions>> = Vec::new();
         for _ in &batches {
-            let answers = task.predict_by_layer(model, &ready.take()?)?;
-            of_layers.resize_with(answers.len(), Vec::new);
-            of_layers.iter_mut().zip(answers).for_each(|(layer, answers)| layer.push(answers));
+            let predictions = task.predict_logit_lens(model, &ready.take()?)?;
+            of_layers.resize_with(predictions.len(), Vec::new);
+            of_layers
+                .iter_mut()
+                .zip(predictions)
+                .for_each(|(layer, predictions)| layer.push(predictions));
         }
         Ok::<_, candle_core::Error>(of_layers)
     })?;
-    let scores = of_layers.into_iter().map(|answers| {
-        let outcomes = task.outcomes(split, &batches, answers)?;
+    let scores = of_layers.into_iter().map(|predictions| {
+        let outcomes = task.outcomes(split, &batches, predictions)?;
         Ok(task.scores(&outcomes))
     });
     scores.collect()

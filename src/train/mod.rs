@@ -19,7 +19,7 @@ pub use adamw::AdamW;
 pub use audit::{AuditFault, audit};
 pub use checkpoint::{Checkpoint, EpochProgress, Journals, Load};
 pub use error::TrainError;
-pub use evaluate::{evaluate, evaluate_layers};
+pub use evaluate::{evaluate, evaluate_logit_lens};
 pub use length::TrainingLength;
 pub use prefetch::{Prefetched, prefetch};
 pub use schedule::Schedule;

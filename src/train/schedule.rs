@@ -25,7 +25,7 @@ impl Schedule {
         }
     }
 
-    /// Warm-up's steps.
+    /// Number of warm-up steps.
     pub fn warmup(&self) -> usize {
         self.warmup
     }
@@ -46,7 +46,7 @@ impl Schedule {
             ScheduleKind::Cosine => between(0.5 * (1.0 + (std::f64::consts::PI * done).cos())),
             ScheduleKind::Linear => between(1.0 - done),
             ScheduleKind::Constant => self.peak,
-            // (arXiv 1706.03762).
+            // Proportional to 1/√step (arXiv 1706.03762, section 5.3).
             ScheduleKind::InverseSqrt => {
                 let share = (self.warmup.max(1) as f64 / (step + 1) as f64).sqrt();
                 (self.peak * share).max(self.floor)

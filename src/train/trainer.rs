@@ -162,7 +162,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let batches = data.epoch(epoch);
             batches.iter().take(steps * self.spec.accumulation).map(|batch| batch.units).sum()
         };
-        // Each epoch has every example once.
+        // Every epoch has the same number of units.
         units(0, all) * epochs as u64 + units(epochs, rest)
     }
 

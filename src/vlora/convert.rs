@@ -29,7 +29,7 @@ use crate::spec::{
 
 /// The stack's weights, by name, of the dense model that computes the same: increments and LoRA are
 /// added to their weights.
-pub fn materialise(
+pub fn merge(
     tensors: &BTreeMap<String, Tensor>,
     stack: &Stack,
     vlora: Option<&VloraSpec>,
@@ -50,7 +50,7 @@ pub fn materialise(
             match &weight.shape {
                 WeightShape::Matrix { bias, .. } => {
                     let linear = builder.linear(&mut parameters, layer, name, Init::Zeros)?;
-                    put(&weight.target, linear.merged().materialise()?);
+                    put(&weight.target, linear.merged().merged_matrix()?);
                     if let (Some(target), Some(bias)) = (bias, &linear.bias) {
                         put(target, value(bias)?);
                     }
@@ -144,7 +144,7 @@ fn compress_stack(
             }
             let conversion = WeightConversion { name, weight, reference: &base, increment };
             let (now, energy_kept) = conversion.run(out)?;
-            let error = norm(&(weight - now.materialise()?)?)?;
+            let error = norm(&(weight - now.merged_matrix()?)?)?;
             kept.push(Kept {
                 stack: String::new(),
                 layer,
@@ -230,7 +230,7 @@ struct WeightConversion<'a> {
 impl WeightConversion<'_> {
     /// Puts the increment's parameters into `out`. Returns the converted weight and the energy kept.
     fn run(&self, out: &mut BTreeMap<String, Tensor>) -> Result<(Weight, f64)> {
-        let before = self.reference.materialise()?;
+        let before = self.reference.merged_matrix()?;
         if before.shape() != self.weight.shape() {
             return Err(Fault::new(format!("shape {:?}", self.weight.dims()))
                 .source(self.name)

@@ -22,7 +22,7 @@ mod usage;
 mod weight;
 mod work;
 
-pub use convert::{Compression, compress, materialise};
+pub use convert::{Compression, compress, merge};
 pub use layer_map::{Increment, LayerMap};
 pub use layer_spectra::{TargetLayers, random_spectrum, spectra};
 pub use linear::{Linear, Lora, Vector};

@@ -47,8 +47,8 @@ impl Weight {
         self
     }
 
-    /// `epilogue(x Wᵀ + bias)`, without `bias` if there is none: x \[…, in\] → \[…, out\]. The factors' gradients are computed in the
-    /// way that [`cheapest`] expects to take less time.
+    /// `epilogue(x Wᵀ + bias)`, without `bias` if there is none: x \[…, in\] → \[…, out\]. The factors'
+    /// gradients are computed in the way that [`cheapest`] expects to take less time.
     pub fn apply(
         &self,
         x: &Variable,
@@ -90,11 +90,11 @@ impl Weight {
     /// Which of the weight's parts get a gradient.
     pub(super) fn terms(&self) -> Result<Terms> {
         let rank = |tracked: bool| -> Result<usize> {
-            let products = self.products.iter().filter(|p| p.is_tracked() == tracked);
+            let products = self.products.iter().filter(|p| p.requires_grad() == tracked);
             products.map(LowRank::rank).sum()
         };
         Ok(Terms {
-            matrix_trained: self.matrices.iter().any(Variable::is_tracked),
+            matrix_trained: self.matrices.iter().any(Variable::requires_grad),
             constant_rank: rank(false)?,
             trained_rank: rank(true)?,
         })
@@ -125,7 +125,7 @@ impl Weight {
     }
 
     /// The whole weight as one constant matrix \[out, in\].
-    pub fn materialise(&self) -> Result<Tensor> {
+    pub fn merged_matrix(&self) -> Result<Tensor> {
         let matrix = self.matrix()?.tensor().clone();
         self.products.iter().try_fold(matrix, |matrix, p| matrix + p.product()?)
     }
@@ -217,7 +217,7 @@ mod tests {
                 let product = b.tensor().t().unwrap().matmul(a.tensor()).unwrap();
                 sum = (sum + (product * (0.7 + i as f64)).unwrap()).unwrap();
             }
-            close(&weight.materialise().unwrap(), &sum);
+            close(&weight.merged_matrix().unwrap(), &sum);
 
             let constant = Variable::constant(bias.clone());
             let outcomes = [false, true].map(|project| {

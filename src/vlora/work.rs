@@ -10,8 +10,8 @@
 //!   2 rank · in · out for the projection. If the matrix is trained too, its gradient is computed
 //!   anyway.
 //!
-//! The cheaper way is the one that is expected to take less time. A multiply–add of a thin product usually takes
-//! longer than one of a large product.
+//! The cheaper way is the one that is expected to take less time. A multiply–add of a thin product usually
+//! takes longer than one of a large product.
 
 use crate::nn::thin_cost_in_tenths;
 

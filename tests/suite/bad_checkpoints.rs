@@ -440,7 +440,7 @@ proptest! {
         let hints = Hints { heads: Some(3), ..Hints::default() };
         for form in [None, Some(Form::Timm), Some(Form::Authors), Some(Form::Compact)] {
             if let Ok(loaded) = read_checkpoint_as(&path, form, &hints) {
-                loaded.checkpoint.materialised().unwrap();
+                loaded.checkpoint.merged().unwrap();
             }
         }
     }

@@ -187,7 +187,7 @@ fn names_and_normalisation_are_the_folders() {
     let new = read_checkpoint(&fixture("hf-vit-sharded"), &hints).unwrap().checkpoint;
     assert_eq!(new.metadata, Metadata { class_names: vec![], normalize: Some(normalize) });
     // What is done to weights leaves them.
-    assert_eq!(new.materialised().unwrap().metadata, new.metadata);
+    assert_eq!(new.merged().unwrap().metadata, new.metadata);
     assert_eq!(new.without_lora().metadata, new.metadata);
 }
 
@@ -465,14 +465,14 @@ fn lora_is_dropped_merged_and_taken_out_again() {
         let adapted = read_checkpoint(&path, &Hints::default()).unwrap().checkpoint;
         assert_eq!(bits(&adapted.without_lora().tensors), bits(&below.tensors));
 
-        let merged = adapted.merge_lora().unwrap();
+        let merged = adapted.merged().unwrap();
         assert!((merged.vlora.is_none(), merged.lora.is_none()) == (true, true));
         let error = relative(&logits(&merged), &logits(&adapted));
         assert!(error < 1e-5, "{file}: merging changes logits by {error:e}");
         assert!(relative(&logits(&merged), &logits(&below)) > 1e-2, "LoRA does nothing");
 
         let apart = merged.unmerge_lora(&adapted).unwrap();
-        let dense = below.materialised().unwrap();
+        let dense = below.merged().unwrap();
         assert!(apart.tensors.keys().eq(dense.tensors.keys()));
         for (name, want) in &dense.tensors {
             let error = relative(&apart.tensors[name], want);

@@ -190,12 +190,12 @@ fn read_layers(dir: &Path, variant: usize, likelihoods: &[f64], wiggle: f64) {
             })
             .collect();
         let id = format!("{variant:06}{seed:06}");
-        let readout = json!({
+        let logit_lens = json!({
             "schema": 2, "model_sha256": id, "program": "vlora", "split": "validation",
             "examples": 1000, "layers": layers,
         });
         let run = dir.join(format!("results/tiny/runs/{id}"));
-        fs::write(run.join("layers.json"), readout.to_string()).unwrap();
+        fs::write(run.join("layers.json"), logit_lens.to_string()).unwrap();
     }
 }
 

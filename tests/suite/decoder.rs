@@ -161,16 +161,16 @@ fn later_tokens_have_no_influence() {
     }
 }
 
-/// The readout after the last layer is the model's answer.
+/// The logit lens after the last layer gives the logits.
 #[test]
-fn readouts_end_in_the_logits() {
+fn the_logit_lens_ends_in_the_logits() {
     let fixture = fixture("gpt2");
     let (model, ids) = (model(&fixture), fixture.numbers("ids"));
-    let readouts = model.readouts(&ids, |logits| Ok(logits.clone())).unwrap();
-    assert_eq!(readouts.len(), 1 + 2);
+    let by_layer = model.logit_lens(&ids, |logits| Ok(logits.clone())).unwrap();
+    assert_eq!(by_layer.len(), 1 + 2);
     let want = wanted_logits(&fixture);
-    assert!(relative(readouts[2].tensor(), &want) < 1e-5);
-    assert!(readouts[..2].iter().all(|r| relative(r.tensor(), &want) > 1e-2));
+    assert!(relative(by_layer[2].tensor(), &want) < 1e-5);
+    assert!(by_layer[..2].iter().all(|r| relative(r.tensor(), &want) > 1e-2));
 }
 
 /// Each rate of dropout acts in training alone, and the same places of the same step are dropped again.

@@ -398,7 +398,7 @@ fn a_bert_folder_is_read_and_written() {
     let (compounds, kept) = checkpoint.compressed(&vlora, None).unwrap();
     assert_eq!(kept.len(), 2 * 5);
     check(&compounds);
-    check(&compounds.materialised().unwrap());
+    check(&compounds.merged().unwrap());
 }
 
 /// Google's BERT calls the parameters of norms gamma and beta.

@@ -118,8 +118,8 @@ fn ten_steps_of_adamw_equal_pytorch() {
     }
 }
 
-/// Translations token by token give the logits of whole translations, also where a sentence has several. Sentences
-/// may be selected between.
+/// Translations token by token give the logits of whole translations, also where a sentence has several.
+/// Sentences may be selected between.
 #[test]
 fn cached_and_uncached_logits_agree() {
     for name in ALL {
@@ -227,17 +227,17 @@ fn sentences_do_not_depend_on_their_batch() {
     }
 }
 
-/// The readout after the last layer is the model's answer.
+/// The logit lens after the last layer gives the logits.
 #[test]
-fn readouts_end_in_the_logits() {
+fn the_logit_lens_ends_in_the_logits() {
     let fixture = fixture("pre");
     let model = model(&fixture);
     let (source, target) = (tokens(&fixture, "source"), tokens(&fixture, "target"));
-    let readouts = model.readouts(&source, &target, |logits| Ok(logits.clone())).unwrap();
-    assert_eq!(readouts.len(), 1 + 2);
+    let by_layer = model.logit_lens(&source, &target, |logits| Ok(logits.clone())).unwrap();
+    assert_eq!(by_layer.len(), 1 + 2);
     let want = &fixture.tensors["logits"];
-    assert!(relative(readouts[2].tensor(), want) < 1e-5);
-    assert!(readouts[..2].iter().all(|r| relative(r.tensor(), want) > 1e-2));
+    assert!(relative(by_layer[2].tensor(), want) < 1e-5);
+    assert!(by_layer[..2].iter().all(|r| relative(r.tensor(), want) > 1e-2));
 }
 
 /// Each rate of dropout acts in training alone, and the same places of the same step are dropped again.

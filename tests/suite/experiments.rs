@@ -93,8 +93,8 @@ fn an_equal_run_of_another_experiment_is_taken_over() {
     assert_eq!(ran.err.matches("taken from").count(), 0, "{}", ran.err);
 }
 
-/// A run without its weights is not taken over, and a damaged one is neither trained over nor replaced: the plan
-/// says what `run` will do.
+/// A run without its weights is not taken over, and a damaged one is neither trained over nor replaced: the
+/// plan says what `run` will do.
 #[test]
 fn a_plan_knows_what_is_left_to_train() {
     let dir = folder_with(&[("a", nameless()), ("b", nameless())]);

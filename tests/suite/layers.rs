@@ -35,7 +35,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// What the head reads after the first layers is what a model of only those layers answers. Parameters
 /// have the same names and seeds in both.
 #[test]
-fn a_readout_is_the_answer_of_a_shorter_model() {
+fn the_logit_lens_gives_the_logits_of_a_shorter_model() {
     let images = Tensor::randn(0f32, 1.0, (3, 1, 28, 28), &Device::Cpu).unwrap();
     for pool in ["class-token", "mean"] {
         let spec = Spec::tiny()
@@ -49,14 +49,14 @@ fn a_readout_is_the_answer_of_a_shorter_model() {
                 Vit::of(&run, &mut store).unwrap();
                 Vit::of(&run, &mut Frozen(&store)).unwrap()
             };
-            let readouts = built(4).readouts(&images).unwrap();
-            assert_eq!(readouts.len(), 5);
-            for (depth, readout) in readouts.iter().enumerate().skip(1) {
+            let by_layer = built(4).logit_lens(&images).unwrap();
+            assert_eq!(by_layer.len(), 5);
+            for (depth, logit_lens) in by_layer.iter().enumerate().skip(1) {
                 let whole = built(depth).forward(&images, Mode::Evaluation).unwrap();
-                assert!(apart(&whole, readout) < 1e-5, "{pool} {arm} {depth}");
+                assert!(apart(&whole, logit_lens) < 1e-5, "{pool} {arm} {depth}");
             }
             // Each layer changes the answer.
-            let distinct = readouts.windows(2).all(|r| apart(&r[0], &r[1]) > 1e-3);
+            let distinct = by_layer.windows(2).all(|r| apart(&r[0], &r[1]) > 1e-3);
             assert!(distinct);
         }
     }
@@ -77,11 +77,11 @@ fn a_readout_is_the_answer_of_a_shorter_model() {
             Encoder::of(&run, &mut store).unwrap();
             Encoder::of(&run, &mut Frozen(&store)).unwrap()
         };
-        let readouts = built(3).readouts(&texts).unwrap();
-        assert_eq!(readouts.len(), 4);
-        for (depth, readout) in readouts.iter().enumerate().skip(1) {
+        let by_layer = built(3).logit_lens(&texts).unwrap();
+        assert_eq!(by_layer.len(), 4);
+        for (depth, logit_lens) in by_layer.iter().enumerate().skip(1) {
             let whole = built(depth).forward(&texts, Mode::Evaluation).unwrap();
-            assert!(apart(&whole, readout) < 1e-5, "{pool} {depth}");
+            assert!(apart(&whole, logit_lens) < 1e-5, "{pool} {depth}");
         }
     }
 }
@@ -97,9 +97,9 @@ fn probed(spec: &Spec) -> tempfile::TempDir {
     let record = json(&at.join("results/tiny/experiment.json"));
     for variant in record["variants"].as_array().unwrap() {
         let run = at.join("results/tiny/runs").join(variant["runs"][0].as_str().unwrap());
-        let readout = json(&run.join("layers.json"));
-        let layers = readout["layers"].as_array().unwrap();
-        assert_eq!((layers.len(), &readout["split"]), (3, &"validation".into()));
+        let logit_lens = json(&run.join("layers.json"));
+        let layers = logit_lens["layers"].as_array().unwrap();
+        assert_eq!((layers.len(), &logit_lens["split"]), (3, &"validation".into()));
         let epochs = fs::read_to_string(run.join("epochs.jsonl")).unwrap();
         let tested = json(&run.join("result.json"))["selected_epoch"].as_u64().unwrap();
         let epoch: Value =
@@ -135,7 +135,7 @@ fn the_last_layer_answers_as_the_run_did() {
     assert_eq!(forced.code, 0, "{}", forced.err);
     assert_eq!(fs::read(folder.join("runs").join(&id).join("layers.json")).unwrap(), before);
 
-    // Other weights, another readout: this one counts no more.
+    // Other weights, another logit lens: this one counts no more.
     let path = folder.join("runs").join(&id).join("layers.json");
     let mut stale = json(&path);
     stale["model_sha256"] = "0".into();

@@ -95,7 +95,7 @@ impl<'a> Task for OneBatch<'a> {
         Ok(())
     }
 
-    fn predict_by_layer(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<Vec<()>> {
+    fn predict_logit_lens(&self, _: &Vit, _: &(Tensor, Tensor)) -> Result<Vec<()>> {
         Ok(Vec::new())
     }
 

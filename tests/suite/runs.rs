@@ -406,12 +406,12 @@ impl<'a> Task for Cut<'a> {
         self.0.predict(model, batch)
     }
 
-    fn predict_by_layer(
+    fn predict_logit_lens(
         &self,
         model: &Vit,
         batch: &Batch,
     ) -> candle_core::Result<Vec<Predictions<'a>>> {
-        self.0.predict_by_layer(model, batch)
+        self.0.predict_logit_lens(model, batch)
     }
 
     fn outcomes(
@@ -511,12 +511,12 @@ impl<'a> Task for Broken<'a> {
         self.sound.predict(model, batch)
     }
 
-    fn predict_by_layer(
+    fn predict_logit_lens(
         &self,
         model: &Vit,
         batch: &Batch,
     ) -> candle_core::Result<Vec<Predictions<'a>>> {
-        self.sound.predict_by_layer(model, batch)
+        self.sound.predict_logit_lens(model, batch)
     }
 
     fn outcomes(

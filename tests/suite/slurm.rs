@@ -63,7 +63,8 @@ fn log(dir: &Path, job: u64) -> String {
     fs::read_to_string(dir.join(format!("results/tiny/slurm/{job}_0.log"))).unwrap_or_default()
 }
 
-/// The runs in `dir` have left what those in `whole` have, where nothing happened. Else the log of `job` is shown.
+/// The runs in `dir` have left what those in `whole` have, where nothing happened. Else the log of `job` is
+/// shown.
 fn assert_same_bits(dir: &Path, whole: &Path, job: u64) {
     let of = |dir: &Path| evidence(&dir.join("results/tiny"));
     assert!(of(dir) == of(whole), "{}", log(dir, job));

@@ -775,8 +775,8 @@ fn targets_own_ranks_that_are_the_common_ones_are_dropped() {
     assert_ne!(with("init: lora", "null"), with("alpha: 1", "null"));
 }
 
-/// A swept value that is its field's default has a label, as the other values have. A field that an arm does not
-/// use has none.
+/// A swept value that is its field's default has a label, as the other values have. A field that an arm
+/// does not use has none.
 #[test]
 fn swept_defaults_have_labels() {
     let labels = |sweep: &str| -> Vec<String> {

@@ -65,8 +65,8 @@ fn bert(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     renamed
 }
 
-/// The encoder of PyTorch's Transformer with these layers, and a decoder of two others, whose cross-attention is
-/// packed as PyTorch packs it.
+/// The encoder of PyTorch's Transformer with these layers, and a decoder of two others, whose
+/// cross-attention is packed as PyTorch packs it.
 fn encoder_decoder(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let mut renamed = BTreeMap::new();
     for (name, tensor) in tensors {

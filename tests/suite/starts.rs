@@ -177,8 +177,8 @@ fn starts_of_merged_points_are_the_variant_that_is_kept() {
     assert_eq!(e.in_order_of_start(), [0, 3, 1, 4, 2]);
 }
 
-/// Arms whose runs are the same would be counted twice, and fields about dense weights have no effect on others: both
-/// are known when a run is planned.
+/// Arms whose runs are the same would be counted twice, and fields about dense weights have no effect on
+/// others: both are known when a run is planned.
 #[test]
 fn starts_that_change_nothing_are_refused_by_the_plan() {
     let arms = "

@@ -413,8 +413,8 @@ fn a_bit_that_changes_is_noticed() {
     assert!(recovered > 0 && failed > 0 && newest.state.step > 0, "{recovered} {failed}");
 }
 
-/// A full disk stops the program with what to do about it. What was there stays, and the run goes on when there is
-/// room.
+/// A full disk stops the program with what to do about it. What was there stays, and the run goes on when
+/// there is room.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs the right to mount a file system"]

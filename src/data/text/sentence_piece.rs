@@ -1,8 +1,8 @@
 //! Reads the file of a SentencePiece model (`.spm`, `.model`), and makes its pieces of texts.
 //!
-//! Hugging Face's `tokenizers` finds the pieces. Its own replacement of characters by such a model's rules looks at
-//! whole letters with their accents, and leaves some accents out. So the rules are applied here: of those that fit
-//! at a place of a text the longest is, as SentencePiece does it.
+//! Hugging Face's `tokenizers` finds the pieces. Its own replacement of characters by such a model's rules
+//! looks at whole letters with their accents, and leaves some accents out. So the rules are applied here:
+//! of those that fit at a place of a text the longest is, as SentencePiece does it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -210,8 +210,8 @@ impl Rules {
         Rules { by, longest }
     }
 
-    /// The rules of a compiled map: the size of a trie in bytes, the trie, and the replacements, each ended by a
-    /// zero byte. None if it is damaged. An empty one has no rules.
+    /// The rules of a compiled map: the size of a trie in bytes, the trie, and the replacements, each ended
+    /// by a zero byte. None if it is damaged. An empty one has no rules.
     fn parse(compiled: &[u8]) -> Option<Rules> {
         if compiled.is_empty() {
             return Some(Rules::new(BTreeMap::new()));
@@ -268,7 +268,8 @@ impl Trie {
     fn entries(&self) -> Option<Vec<(Vec<u8>, usize)>> {
         let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
         let has_value = |unit: u32| unit >> 8 & 1 == 1;
-        // Nodes that are still to be visited: the place that their children's are counted from, and their string.
+        // Nodes that are still to be visited: the place that their children's are counted from, and their
+        // string.
         let mut open = vec![(offset(*self.0.first()?), Vec::new())];
         let mut found = Vec::new();
         let mut visited = 0;

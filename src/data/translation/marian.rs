@@ -108,8 +108,8 @@ struct Rows {
 }
 
 impl MarianTokenizer {
-    /// The tokenizers of source and target, made of their SentencePiece models. `pieces` are those of both, in the
-    /// order of a model's rows.
+    /// The tokenizers of source and target, made of their SentencePiece models. `pieces` are those of both,
+    /// in the order of a model's rows.
     pub fn both([source, target]: [SentencePiece; 2], pieces: Vec<String>) -> Both {
         // The special ones are no pieces of a text.
         let numbers = pieces.iter().cloned().zip(0..).skip(SPECIAL_TOKENS).collect();
@@ -140,8 +140,8 @@ impl MarianTokenizer {
         self.begins
     }
 
-    /// The tokens of sentences with special ones around them, each cut to `max_tokens`. A sentence may begin with
-    /// a language's code, such as `>>fra<<`, which is one token.
+    /// The tokens of sentences with special ones around them, each cut to `max_tokens`. A sentence may
+    /// begin with a language's code, such as `>>fra<<`, which is one token.
     pub fn encode(&self, sentences: &[String], max_tokens: usize) -> Result<Encoded> {
         let most = max_tokens.saturating_sub(1 + usize::from(self.begins));
         let mut encoded = Encoded::default();

@@ -1,5 +1,5 @@
-//! The tokens of sentences: whole words, or pieces of them. Both are made by Hugging Face's `tokenizers`, trained
-//! on the training split, or are those of a base model.
+//! The tokens of sentences: whole words, or pieces of them. Both are made by Hugging Face's `tokenizers`,
+//! trained on the training split, or are those of a base model.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;

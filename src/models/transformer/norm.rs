@@ -22,7 +22,8 @@ impl Norm {
         Norm { weight, bias, width, eps }
     }
 
-    /// Builds the norm `name` of a stack's layer. Whether it has a shift is in the stack's weights. `width` and `eps` are as in [`Norm::new`].
+    /// Builds the norm `name` of a stack's layer. Whether it has a shift is in the stack's weights. `width`
+    /// and `eps` are as in [`Norm::new`].
     pub fn of_layer(
         stack: &mut StackBuilder,
         parameters: &mut dyn ParameterBuilder,

@@ -14,11 +14,11 @@ pub fn apply(update: AdamWUpdate, p: &mut [f32], m: &mut [f32], v: &mut [f32], g
             #[inline(always)]
             || {
                 for ((p, (m, v)), g) in p.iter_mut().zip(m.iter_mut().zip(v.iter_mut())).zip(g) {
-                    let g = g * update.scale;
+                    let g = g * update.grad_scale;
                     *m = *m * update.beta1 + g * (1.0 - update.beta1);
                     *v = *v * update.beta2 + g * g * (1.0 - update.beta2);
-                    let spread = (*v * update.correct2).sqrt() + update.epsilon;
-                    *p = *p * update.keep - *m / spread * update.rate;
+                    let spread = (*v * update.inverse_bias_correction2).sqrt() + update.epsilon;
+                    *p = *p * update.decay_factor - *m / spread * update.step_size;
                 }
             },
         );

@@ -67,8 +67,8 @@ pub struct Attention {
     pub dropout: Option<Dropout>,
 }
 
-/// What the forward pass keeps for the backward pass.
-pub enum Kept {
+/// What the forward pass saves for the backward pass.
+pub enum Saved {
     /// The weights before dropout, \[batch, heads, queries, keys\].
     Weights(Vec<f32>),
     /// The logarithm of each row's sum of exponentials, \[batch, heads, queries\].
@@ -80,9 +80,9 @@ impl AttentionSizes {
         1.0 / (self.d as f32).sqrt()
     }
 
-    /// Weights are kept if they are no larger than q, k and v themselves. Otherwise they are computed
+    /// Weights are saved if they are no larger than q, k and v themselves. Otherwise they are computed
     /// again from one number per row.
-    fn keeps_weights(self) -> bool {
+    fn saves_weights(self) -> bool {
         self.keys <= 3 * self.d
     }
 
@@ -134,30 +134,30 @@ impl Attention {
     }
 
     /// out = dropout(softmax(q kᵀ / √d)) v per head: rows of heads·d values → \[batch, queries,
-    /// heads·d\]. With `keep`, also returns what the backward pass needs.
-    pub fn forward(&self, [q, k, v]: [Rows; 3], keep: bool) -> (Vec<f32>, Option<Kept>) {
+    /// heads·d\]. With `save`, also returns what the backward pass needs.
+    pub fn forward(&self, [q, k, v]: [Rows; 3], save: bool) -> (Vec<f32>, Option<Saved>) {
         let AttentionSizes { queries: m, keys: n, heads, d } = self.sizes;
         let (batch, width) = (self.batch, self.sizes.width());
-        let keep_weights = keep && self.sizes.keeps_weights();
-        let rows = if keep_weights { heads * m * n } else { heads * m };
-        let mut all_kept = vec![0f32; if keep { batch * rows } else { 0 }];
-        let parts: Vec<&mut [f32]> = match keep {
-            true => all_kept.chunks_mut(rows).collect(),
+        let save_weights = save && self.sizes.saves_weights();
+        let rows = if save_weights { heads * m * n } else { heads * m };
+        let mut all_saved = vec![0f32; if save { batch * rows } else { 0 }];
+        let parts: Vec<&mut [f32]> = match save {
+            true => all_saved.chunks_mut(rows).collect(),
             false => (0..batch).map(|_| Default::default()).collect(),
         };
-        let (values, _) = by_rows_with(batch, m * width, 1, parts, |sequence, kept, out| {
+        let (values, _) = by_rows_with(batch, m * width, 1, parts, |sequence, saved, out| {
             let out = out.zeros();
             let block_len = m.min(QUERIES) * n;
-            let mut scratch = vec![0f32; if keep_weights { 0 } else { block_len }];
+            let mut scratch = vec![0f32; if save_weights { 0 } else { block_len }];
             let mut dropped = vec![0f32; if self.dropout.is_some() { block_len } else { 0 }];
             for head in 0..heads {
                 for block in self.blocks(sequence, head) {
                     let Block { from, count, seen, .. } = block;
                     let at = head * m + from;
-                    // Memory for the weights, and for the logarithm of each row's sum if that is kept.
-                    let (p, log_sums): (&mut [f32], &mut [f32]) = match keep_weights {
-                        true => (&mut kept[at * n..][..count * n], &mut []),
-                        false if keep => (&mut scratch[..count * n], &mut kept[at..at + count]),
+                    // Memory for the weights, and for the logarithm of each row's sum if that is saved.
+                    let (p, log_sums): (&mut [f32], &mut [f32]) = match save_weights {
+                        true => (&mut saved[at * n..][..count * n], &mut []),
+                        false if save => (&mut scratch[..count * n], &mut saved[at..at + count]),
                         false => (&mut scratch[..count * n], &mut []),
                     };
                     self.scores([q, k], block, p);
@@ -167,8 +167,8 @@ impl Attention {
                             for (i, row) in p.chunks_exact_mut(n).enumerate() {
                                 let visible = self.mask.seen(sequence, from + i, n);
                                 let log_sum = softmax(&mut row[..seen], visible);
-                                if let Some(kept) = log_sums.get_mut(i) {
-                                    *kept = log_sum;
+                                if let Some(saved) = log_sums.get_mut(i) {
+                                    *saved = log_sum;
                                 }
                             }
                         },
@@ -181,11 +181,11 @@ impl Attention {
             }
             (out, ())
         });
-        let kept = match keep_weights {
-            true => Kept::Weights(all_kept),
-            false => Kept::LogSums(all_kept),
+        let saved = match save_weights {
+            true => Saved::Weights(all_saved),
+            false => Saved::LogSums(all_saved),
         };
-        (values, keep.then_some(kept))
+        (values, save.then_some(saved))
     }
 
     /// q kᵀ / √d of a block, \[count, keys\]. Scores of keys that no query sees are not written.
@@ -216,16 +216,16 @@ impl Attention {
     }
 
     /// The gradient of packed queries, keys and values.
-    pub fn packed_gradient(&self, qkv: [Rows; 3], kept: &Kept, g: &[f32]) -> Vec<f32> {
+    pub fn packed_gradient(&self, qkv: [Rows; 3], saved: &Saved, g: &[f32]) -> Vec<f32> {
         let tokens = self.sizes.keys * 3 * self.sizes.width();
         let (d_qkv, _) = by_rows(self.batch, tokens, 1, |sequence, d_qkv| {
-            self.backward(sequence, qkv, kept, g, Gradients::Packed(d_qkv));
+            self.backward(sequence, qkv, saved, g, Gradients::Packed(d_qkv));
         });
         d_qkv
     }
 
     /// The gradients of queries, keys and values, in separate vectors.
-    pub fn gradients(&self, qkv: [Rows; 3], kept: &Kept, g: &[f32]) -> [Vec<f32>; 3] {
+    pub fn gradients(&self, qkv: [Rows; 3], saved: &Saved, g: &[f32]) -> [Vec<f32>; 3] {
         let (queries, keys) = (self.sizes.queries, self.sizes.keys);
         let width = self.sizes.width();
         let mut d_k = vec![0f32; self.batch * keys * width];
@@ -234,7 +234,7 @@ impl Attention {
         let (d_q, _) =
             by_rows_with(self.batch, queries * width, 1, parts, |sequence, (d_k, d_v), d_q| {
                 let d_q = d_q.zeros();
-                self.backward(sequence, qkv, kept, g, Gradients::Separate([&mut *d_q, d_k, d_v]));
+                self.backward(sequence, qkv, saved, g, Gradients::Separate([&mut *d_q, d_k, d_v]));
                 (d_q, ())
             });
         [d_q, d_k, d_v]
@@ -248,7 +248,7 @@ impl Attention {
         &self,
         sequence: usize,
         [q, k, v]: [Rows; 3],
-        kept: &Kept,
+        saved: &Saved,
         g: &[f32],
         mut gradients: Gradients,
     ) {
@@ -262,9 +262,9 @@ impl Attention {
             for block in self.blocks(sequence, head) {
                 let Block { from, count, seen, .. } = block;
                 let at = self.row(block);
-                let p: &[f32] = match kept {
-                    Kept::Weights(weights) => &weights[at * n..][..count * n],
-                    Kept::LogSums(sums) => {
+                let p: &[f32] = match saved {
+                    Saved::Weights(weights) => &weights[at * n..][..count * n],
+                    Saved::LogSums(sums) => {
                         let p = &mut again[..count * n];
                         self.scores([q, k], block, p);
                         vectorised(
@@ -302,16 +302,16 @@ impl Attention {
                 let (mixed, ds) = (Matrix::rows(mixed, n), Matrix::rows(ds, n));
                 // Gradients of keys and values are summed over blocks of queries. Those of queries are
                 // complete after one block.
-                let keep = if from == 0 { 0.0 } else { 1.0 };
+                let beta = if from == 0 { 0.0 } else { 1.0 };
                 let (q, k) = (q.head(sequence, start, from), k.head(sequence, start, 0));
-                let mut add = |part: usize, first: usize, keep, scale, a, b, (rows, terms)| {
+                let mut add = |part: usize, first: usize, beta, alpha, a, b, (rows, terms)| {
                     let (out, row) = gradients.rows(part, width);
                     let out = &mut out[first * row + start..];
-                    product((rows, d, terms), out, row, keep, scale, a, b, false);
+                    product((rows, d, terms), out, row, beta, alpha, a, b, false);
                 };
                 add(0, from, 0.0, scale, ds, k, (count, seen));
-                add(1, 0, keep, scale, ds.t(), q, (seen, count));
-                add(2, 0, keep, 1.0, mixed.t(), g, (seen, count));
+                add(1, 0, beta, scale, ds.t(), q, (seen, count));
+                add(2, 0, beta, 1.0, mixed.t(), g, (seen, count));
             }
         }
     }

@@ -49,16 +49,16 @@ pub fn rows_per_block(n: usize, weights: usize, most: usize) -> usize {
     }
 }
 
-/// `out ← keep · out + scale · a b` for a \[m, k\], b \[k, n\], and a row-major `out` with row stride
-/// `out_row`. If `keep` is 0, `out` is not read. `parallel` spreads a large product over the threads.
+/// `out ← beta · out + alpha · a b` for a \[m, k\], b \[k, n\], and a row-major `out` with row stride
+/// `out_row`. If `beta` is 0, `out` is not read. `parallel` spreads a large product over the threads.
 /// The order of each element's sum does not depend on it.
 #[allow(clippy::too_many_arguments)]
 pub fn product(
     size: (usize, usize, usize),
     out: &mut [f32],
     out_row: usize,
-    keep: f32,
-    scale: f32,
+    beta: f32,
+    alpha: f32,
     a: Matrix,
     b: Matrix,
     parallel: bool,
@@ -68,7 +68,7 @@ pub fn product(
         "result too small"
     );
     // SAFETY: `out` is borrowed exclusively and holds the result, as asserted.
-    unsafe { multiply(size, out.as_mut_ptr(), out_row, keep, scale, a, b, parallel) }
+    unsafe { multiply(size, out.as_mut_ptr(), out_row, beta, alpha, a, b, parallel) }
 }
 
 /// `a b` in new memory of exactly its size: a \[m, k\], b \[k, n\] → \[m, n\].
@@ -80,7 +80,7 @@ pub fn new_product<'a>(
     parallel: bool,
 ) -> &'a mut [f32] {
     assert_eq!(out.len(), size.0 * size.1, "the memory has another size than the product");
-    // SAFETY: `out` has the result's size and is not read, since `keep` is 0. The product writes
+    // SAFETY: `out` has the result's size and is not read, since `beta` is 0. The product writes
     // every element, even if k is 0.
     unsafe {
         multiply(size, out.0.as_mut_ptr().cast(), size.1, 0.0, 1.0, a, b, parallel);
@@ -90,14 +90,14 @@ pub fn new_product<'a>(
 
 /// # Safety
 /// `out` must be valid for writes of m rows of n values with row stride `out_row`, and for reads of them
-/// unless `keep` is 0. Nothing else may refer to them.
+/// unless `beta` is 0. Nothing else may refer to them.
 #[allow(clippy::too_many_arguments)]
 unsafe fn multiply(
     (m, n, k): (usize, usize, usize),
     out: *mut f32,
     out_row: usize,
-    keep: f32,
-    scale: f32,
+    beta: f32,
+    alpha: f32,
     a: Matrix,
     b: Matrix,
     parallel: bool,
@@ -117,15 +117,15 @@ unsafe fn multiply(
             out,
             1,
             out_row as isize,
-            keep != 0.0,
+            beta != 0.0,
             a.values.as_ptr(),
             a.column as isize,
             a.row as isize,
             b.values.as_ptr(),
             b.column as isize,
             b.row as isize,
-            keep,
-            scale,
+            beta,
+            alpha,
             false,
             false,
             false,

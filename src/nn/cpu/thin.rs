@@ -1,27 +1,28 @@
 //! The gradients of low-rank factors by thin products: products with a matrix of few rows.
 //!
 //! A general matrix product packs its operands and computes tiles of 6 by 16 (AVX2) or 64 (AVX-512) values,
-//! of which a low rank leaves most unused. Below [`GENERAL`] this file's own kernels are faster: they read each row
-//! from the second cache and keep their sums in registers.
+//! of which a low rank leaves most unused. Below [`GENERAL`] this file's own kernels are faster: they read
+//! each row from the second cache and keep their sums in registers.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::product::{Matrix, product};
 
-/// From this rank on, general products compute thin products faster than the kernels of this file. With AVX2 a core
-/// reaches 65 GFLOP/s at ranks 8 to 128 by these kernels, and by general products 50, 67, 75 and 84 at ranks 8, 12, 16
-/// and 64. With AVX-512 the two were found to be equal at 16.
+/// From this rank on, general products compute thin products faster than the kernels of this file. With
+/// AVX2 a core reaches 65 GFLOP/s at ranks 8 to 128 by these kernels, and by general products 50, 67, 75
+/// and 84 at ranks 8, 12, 16 and 64. With AVX-512 the two were found to be equal at 16.
 const GENERAL: usize = 16;
 
 /// Rows per block. A block stays in the second cache.
 const BLOCK_ROWS: usize = 32;
 
-/// What a multiply–add of a thin product costs beside one of the whole matrix's gradient, in tenths. `rank` is that of
-/// all trained products of a weight together.
+/// What a multiply–add of a thin product costs beside one of the whole matrix's gradient, in tenths. `rank`
+/// is that of all trained products of a weight together.
 ///
-/// Measured with AVX2 (`just bench-factors`) where the two ways to a gradient take about as long: 13 to 15 below
-/// [`GENERAL`], and 8 to 11 from there on, where both are general products. With AVX-512 such products of ranks 32
-/// and 64 cost 11 to 12. The choice is part of a run's result, so the constants are the same on all machines.
+/// Measured with AVX2 (`just bench-factors`) where the two ways to a gradient take about as long: 13 to 15
+/// below [`GENERAL`], and 8 to 11 from there on, where both are general products. With AVX-512 such
+/// products of ranks 32 and 64 cost 11 to 12. The choice is part of a run's result, so the constants are
+/// the same on all machines.
 pub fn thin_cost_in_tenths(rank: usize) -> u128 {
     if takes_general_products(rank) { 11 } else { 14 }
 }

@@ -41,7 +41,7 @@ pub fn self_attention(
         .transpose()?;
     let dims = (batch, tokens, heads, d);
     let attention = Attention { backend, dims, queries, causal: mask.causal, lengths, dropout };
-    let log_sums = match qkv.is_tracked() {
+    let log_sums = match qkv.requires_grad() {
         true => Some(attention.backend.empty((batch, heads, queries), DType::F32)?),
         false => None,
     };

@@ -158,12 +158,12 @@ pub fn add_product(
     Ok(Variable::computed(result, &[y, low, b], move |g, sink| {
         let g = g.contiguous()?;
         let rows = Matrix::rows(&g, output);
-        if sink.wants(1) {
+        if sink.needs_input_grad(1) {
             let product = Product::of(rows, Matrix::rows(&matrix, output).t());
             let d = backend.product(product.scaled(scale))?;
             sink.add(1, d.reshape(dims)?)?;
         }
-        if sink.wants(2) {
+        if sink.needs_input_grad(2) {
             let product = Product::of(Matrix::rows(&flat, rank).t(), rows);
             sink.add(2, backend.product(product.scaled(scale).in_float())?)?;
         }

@@ -105,7 +105,7 @@ pub fn with_positions(
     inputs.extend(class);
     Ok(Variable::computed(out, &inputs, move |g, sink| {
         let g = g.contiguous()?;
-        if sink.wants(0) {
+        if sink.needs_input_grad(0) {
             let d_rows = backend.empty(shape, dtype)?;
             backend.launch(
                 &of_type("tokens_backward", dtype)?,
@@ -121,8 +121,8 @@ pub fn with_positions(
             )?;
             sink.add(0, d_rows)?;
         }
-        let class = front == 1 && sink.wants(2);
-        if sink.wants(1) || class {
+        let class = front == 1 && sink.needs_input_grad(2);
+        if sink.needs_input_grad(1) || class {
             // Sums over the batch. The class token's gradient is that of the first position.
             let (_, sums) = column_sums(&backend, &g, None, tokens * dim)?;
             if class {

@@ -102,9 +102,9 @@ pub fn layer_norm(
     )?;
     let back = Backward { backend, input, scales, mean, rstd };
     Ok(Variable::computed(y, &[x, weight, bias], move |g, sink| {
-        let so_far = sink.so_far(0);
+        let so_far = sink.take(0);
         let (dx, d_weight, d_bias) = back.gradients(g, so_far.as_ref())?;
-        sink.put(0, dx);
+        sink.set(0, dx);
         sink.add(1, d_weight)?;
         sink.add(2, d_bias)
     }))

@@ -91,7 +91,7 @@ impl Backward {
             sink.add(layer.added(), g.clone())?;
         }
         let mut g = g.contiguous()?;
-        let bias = layer.bias && sink.wants(2);
+        let bias = layer.bias && sink.needs_input_grad(2);
         if z.is_some() || bias {
             let before = z.as_ref().map(|(z, form)| (z, *form));
             let (dz, sums) = column_sums(&backend, &g, before, output)?;
@@ -101,18 +101,18 @@ impl Backward {
             }
         }
         let (rows, gradient) = (Matrix::rows(&x, input), Matrix::rows(&g, output));
-        if sink.wants(0) {
-            let so_far = sink.so_far(0).map(|t| t.contiguous()).transpose()?;
+        if sink.needs_input_grad(0) {
+            let so_far = sink.take(0).map(|t| t.contiguous()).transpose()?;
             let product = Product::of(gradient, Matrix::rows(&weight, input));
             let dx = backend.product(Product { added: so_far.as_ref(), ..product })?;
-            sink.put(0, dx.reshape(x.shape())?);
+            sink.set(0, dx.reshape(x.shape())?);
         }
         let at = layer.factors();
         let wanted: Vec<usize> = (0..factors.len())
-            .filter(|i| sink.wants(at + 2 * i) || sink.wants(at + 2 * i + 1))
+            .filter(|i| sink.needs_input_grad(at + 2 * i) || sink.needs_input_grad(at + 2 * i + 1))
             .collect();
         let rank: usize = wanted.iter().map(|i| factors[*i].0.dims()[0]).sum();
-        let matrix = sink.wants(1);
+        let matrix = sink.needs_input_grad(1);
         let projects = rank > 0
             && (matrix || {
                 let operations = operations_a_byte(&backend, dtype);

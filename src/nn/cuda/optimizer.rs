@@ -97,7 +97,7 @@ impl MultiTensorAdamW {
     }
 
     /// Updates every parameter that has a gradient. Returns the Euclidean norm of all gradients before
-    /// clipping to `limit`, as a scalar that the GPU may still be computing. `update.scale` is ignored,
+    /// clipping to `limit`, as a scalar that the GPU may still be computing. `update.grad_scale` is ignored,
     /// since the GPU computes it from norm and limit.
     pub fn update(
         &self,
@@ -128,11 +128,11 @@ impl MultiTensorAdamW {
                 Arg::Float(update.beta1),
                 Arg::Float(update.beta2),
                 Arg::Float(update.epsilon),
-                Arg::Float(update.keep),
-                Arg::Float(update.rate),
-                Arg::Float(update.correct2),
-                Arg::Float(update.increment_keep),
-                Arg::Float(update.increment_rate),
+                Arg::Float(update.decay_factor),
+                Arg::Float(update.step_size),
+                Arg::Float(update.inverse_bias_correction2),
+                Arg::Float(update.increment_decay_factor),
+                Arg::Float(update.increment_step_size),
             ],
         )?;
         Ok(norm)

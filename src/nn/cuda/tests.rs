@@ -751,12 +751,12 @@ fn adamw_matches_the_cpu(on: &On) {
                 beta1: 0.9,
                 beta2: 0.99,
                 epsilon: 1e-8,
-                scale: scale as f32,
-                keep: 0.999,
-                rate: 0.02 * step as f32,
-                correct2: 3.0 / step as f32,
-                increment_keep: 0.99,
-                increment_rate: 0.3 * step as f32,
+                grad_scale: scale as f32,
+                decay_factor: 0.999,
+                step_size: 0.02 * step as f32,
+                inverse_bias_correction2: 3.0 / step as f32,
+                increment_decay_factor: 0.99,
+                increment_step_size: 0.3 * step as f32,
             };
             for (i, g) in gradients.iter().enumerate() {
                 let Some(g) = g else { continue };

@@ -1,24 +1,25 @@
 //! One update of AdamW (arXiv 1711.05101).
 
-/// The coefficients of one update:
-/// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-/// `p ← keep · p − rate · m / (√(v · correct2) + ε)`, where g is the gradient times `scale`.
+/// The coefficients of one update. With the gradient g times `grad_scale`, it is
+///
+/// - `m ← β₁ m + (1 − β₁) g` and `v ← β₂ v + (1 − β₂) g²`,
+/// - `p ← decay_factor · p − step_size · m / (√(v · inverse_bias_correction2) + ε)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWUpdate {
     pub beta1: f32,
     pub beta2: f32,
     pub epsilon: f32,
     /// The factor that clips the gradient.
-    pub scale: f32,
-    /// 1 − rate · weight decay.
-    pub keep: f32,
-    /// rate / (1 − β₁ᵗ).
-    pub rate: f32,
+    pub grad_scale: f32,
+    /// 1 − learning rate · weight decay.
+    pub decay_factor: f32,
+    /// learning rate / (1 − β₁ᵗ).
+    pub step_size: f32,
     /// 1 / (1 − β₂ᵗ).
-    pub correct2: f32,
-    /// `keep` and `rate` of increments, which may decay and move otherwise.
-    pub increment_keep: f32,
-    pub increment_rate: f32,
+    pub inverse_bias_correction2: f32,
+    /// `decay_factor` and `step_size` of increments, which may decay and move otherwise.
+    pub increment_decay_factor: f32,
+    pub increment_step_size: f32,
 }
 
 /// Which of the coefficients apply to a parameter.
@@ -33,14 +34,16 @@ pub enum UpdateGroup {
 }
 
 impl AdamWUpdate {
-    /// `keep` and `rate` of a parameter.
+    /// `decay_factor` and `step_size` of a parameter.
     pub fn of(self, group: UpdateGroup) -> AdamWUpdate {
         match group {
-            UpdateGroup::Plain => AdamWUpdate { keep: 1.0, ..self },
+            UpdateGroup::Plain => AdamWUpdate { decay_factor: 1.0, ..self },
             UpdateGroup::Decayed => self,
-            UpdateGroup::Increment => {
-                AdamWUpdate { keep: self.increment_keep, rate: self.increment_rate, ..self }
-            }
+            UpdateGroup::Increment => AdamWUpdate {
+                decay_factor: self.increment_decay_factor,
+                step_size: self.increment_step_size,
+                ..self
+            },
         }
     }
 }

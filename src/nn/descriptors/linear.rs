@@ -46,7 +46,7 @@ impl<T: ?Sized> Epilogue<'_, T> {
 pub struct Weights<'a> {
     pub matrix: &'a Variable,
     pub products: &'a [LowRank],
-    /// Whether the factors' gradients are projected from the matrix's gradient. Otherwise they are
+    /// Whether the CPU projects the factors' gradients from the matrix's gradient. Otherwise they are
     /// computed by thin products with the input and the result's gradient.
     pub project: bool,
 }

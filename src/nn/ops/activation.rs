@@ -19,7 +19,7 @@ pub fn gelu(x: &Variable, form: Gelu) -> Result<Variable> {
 fn gelu_on_cpu(x: &Variable, form: Gelu) -> Result<Variable> {
     let shape = x.tensor().shape().clone();
     let (y, derivative) = cpu::with_values([x.tensor()], |[values]| {
-        Ok(cpu::gelu::forward(values, form, x.is_tracked()))
+        Ok(cpu::gelu::forward(values, form, x.requires_grad()))
     })?;
     let y = cpu::tensor(y, shape.clone(), x.tensor())?;
     Ok(Variable::computed(y, &[x], move |g, sink| {

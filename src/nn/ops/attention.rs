@@ -8,8 +8,9 @@ use crate::nn::descriptors::{AttentionSizes, Dropout, Mask};
 use crate::nn::graph::Variable;
 use crate::nn::{composed, cpu, cuda};
 
-/// Self-attention of the first `queries` tokens, `dropout(softmax(q kᵀ / √d)) v` per head:
-/// qkv \[batch, tokens, 3·heads·d\], for each token all of q, then of k, then of v, each \[heads, d\], as timm packs them → \[batch, queries, heads·d\].
+/// Self-attention of the first `queries` tokens, `dropout(softmax(q kᵀ / √d)) v` per head: qkv \[batch,
+/// tokens, 3·heads·d\], for each token all of q, then of k, then of v, each \[heads, d\], as timm packs
+/// them → \[batch, queries, heads·d\].
 pub fn self_attention(
     qkv: &Variable,
     heads: usize,
@@ -112,7 +113,7 @@ fn packed_on_cpu(qkv: &Variable, attention: Attention) -> Result<Variable> {
     let AttentionSizes { queries, keys, .. } = attention.sizes;
     let width = attention.sizes.width();
     let (out, kept) = cpu::with_values([&input], |[qkv_values]| {
-        Ok(attention.forward(Rows::packed(qkv_values, keys, width), qkv.is_tracked()))
+        Ok(attention.forward(Rows::packed(qkv_values, keys, width), qkv.requires_grad()))
     })?;
     let out = cpu::tensor(out, (attention.batch, queries, width), &input)?;
     Ok(Variable::computed(out, &[qkv], move |g, sink| {
@@ -128,7 +129,7 @@ fn on_cpu(qkv: [&Variable; 3], attention: Attention) -> Result<Variable> {
     let dims = (attention.batch, attention.sizes.queries, attention.sizes.width());
     let inputs: [Tensor; 3] = qkv.map(|v| v.tensor().clone());
     let [q, k, v] = &inputs;
-    let tracked = qkv.iter().any(|v| v.is_tracked());
+    let tracked = qkv.iter().any(|v| v.requires_grad());
     let (out, kept) = cpu::with_values([q, k, v], |[q, k, v]| {
         Ok(attention.forward(separate_rows(&attention, [q, k, v]), tracked))
     })?;

@@ -36,12 +36,12 @@ fn on_cpu(inputs: [&Variable; 3], width: usize, eps: f64) -> Result<Variable> {
     let y = cpu::tensor(y, x.shape(), x)?;
     let (kept, scales) = (x.clone(), weight.clone());
     Ok(Variable::computed(y, &inputs, move |g, sink| {
-        let so_far = sink.so_far(0);
+        let so_far = sink.take(0);
         let all: Vec<&Tensor> = [&kept, &scales, g].into_iter().chain(&so_far).collect();
         let (dx, dw, db) = cpu::with_all(&all, |t| {
             Ok(cpu::layer_norm::backward(t[0], t[1], &moments, t[2], t.get(3).copied()))
         })?;
-        sink.put(0, cpu::tensor(dx, kept.shape(), &kept)?);
+        sink.set(0, cpu::tensor(dx, kept.shape(), &kept)?);
         sink.add(1, cpu::tensor(dw, width, &kept)?)?;
         sink.add(2, cpu::tensor(db, width, &kept)?)
     }))

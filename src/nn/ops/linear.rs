@@ -13,8 +13,8 @@ use crate::nn::{composed, cpu, cuda};
 /// \[…, out\].
 ///
 /// Each call folds the products into the matrix. That is cheap compared with the product with x, if x
-/// has many more rows than the products have ranks. If the matrix is not tracked, its gradient is only
-/// computed with `project`.
+/// has many more rows than the products have ranks. On the CPU the gradient of an untracked matrix is only
+/// computed with `project`. A GPU chooses by itself which way is faster.
 pub fn linear(
     x: &Variable,
     w: Weights,
@@ -61,7 +61,7 @@ fn on_cpu(layer: Linear, inputs: &[&Variable]) -> Result<Variable> {
     let tensors: Vec<Tensor> =
         inputs.iter().map(|v| v.tensor().contiguous()).collect::<Result<_>>()?;
     let all: Vec<&Tensor> = tensors.iter().collect();
-    let tracked = inputs.iter().any(|v| v.is_tracked());
+    let tracked = inputs.iter().any(|v| v.requires_grad());
     let (y, derivative) = cpu::with_all(&all, |t| {
         let w = folded_weight(&layer, t);
         let epilogue = match layer.epilogue {
@@ -101,19 +101,21 @@ fn backward(
     }
     let factors = layer.factors();
     let tracked: Vec<usize> = (0..layer.scales.len())
-        .filter(|i| sink.wants(factors + 2 * i) || sink.wants(factors + 2 * i + 1))
+        .filter(|i| {
+            sink.needs_input_grad(factors + 2 * i) || sink.needs_input_grad(factors + 2 * i + 1)
+        })
         .collect();
-    let project = !tracked.is_empty() && (layer.project || sink.wants(1));
+    let project = !tracked.is_empty() && (layer.project || sink.needs_input_grad(1));
     let like = &tensors[0];
-    let so_far = sink.so_far(0);
+    let so_far = sink.take(0);
     let all: Vec<&Tensor> = tensors.iter().chain([g]).chain(&so_far).collect();
     let gradients = cpu::with_all(&all, |t| {
         let (t, after) = t.split_at(tensors.len());
         let pairs: Vec<_> = tracked.iter().map(|i| pair(layer, t, *i)).collect();
         let wanted = Wanted {
-            x: sink.wants(0),
-            matrix: sink.wants(1) || project,
-            bias: layer.bias && sink.wants(2),
+            x: sink.needs_input_grad(0),
+            matrix: sink.needs_input_grad(1) || project,
+            bias: layer.bias && sink.needs_input_grad(2),
             pairs: if project { &[] } else { &pairs },
         };
         // Only the gradient of x needs the weight.
@@ -129,9 +131,9 @@ fn backward(
         Ok(gradients)
     })?;
     if let Some(dx) = gradients.x {
-        sink.put(0, cpu::tensor(dx, like.shape(), like)?);
+        sink.set(0, cpu::tensor(dx, like.shape(), like)?);
     }
-    if let Some(dw) = gradients.matrix.filter(|_| sink.wants(1)) {
+    if let Some(dw) = gradients.matrix.filter(|_| sink.needs_input_grad(1)) {
         sink.add(1, cpu::tensor(dw, (output, input), like)?)?;
     }
     if let Some(db) = gradients.bias {

@@ -206,8 +206,8 @@ pub fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { near } else { far }
 }
 
-/// A polynomial with coefficients from the highest power on, by Horner's rule in fused multiply–adds. These are one
-/// instruction each with AVX2, AVX-512 or NEON; a processor without any of them calls a function.
+/// A polynomial with coefficients from the highest power on, by Horner's rule in fused multiply–adds. These
+/// are one instruction each with AVX2, AVX-512 or NEON; a processor without any of them calls a function.
 #[inline(always)]
 fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut value = coefficients[0];

@@ -8,7 +8,7 @@ use crate::report::summary::Summary;
 use crate::report::text::capitalised;
 
 /// None if no run's layers were read.
-pub fn layer_readouts(summary: &Summary) -> Option<Panels> {
+pub fn logit_lens_panels(summary: &Summary) -> Option<Panels> {
     let layers = summary.layers();
     let looks = looks(&summary.baselines());
     let arms: Vec<(Layers, Look)> = layers
@@ -63,8 +63,8 @@ pub fn layer_readouts(summary: &Summary) -> Option<Panels> {
     Some(Panels { panels, legend })
 }
 
-/// Whether the embedding's reading is so far from those of the layers that these would look alike beside it. For
-/// each arm, the log-likelihoods of its runs after the embedding and after each layer.
+/// Whether the embedding's reading is so far from those of the layers that these would look alike beside
+/// it. For each arm, the log-likelihoods of its runs after the embedding and after each layer.
 fn is_far_off(arms: &[&[Vec<f64>]]) -> bool {
     const MAX_RATIO: f64 = 4.0;
     let span = |from: usize| {

@@ -75,8 +75,8 @@ pub fn draw_all(summary: &Summary, folder: &ExperimentFolder) -> Result<Vec<Char
 /// The charts of an experiment among others.
 const OVERVIEW: [&str; 4] = [PARAMETERS, RANK, LAYERS, CURVES];
 
-/// Draws the charts that a page over several experiments shows, as SVG. Those of a single point or epoch are left
-/// out.
+/// Draws the charts that a page over several experiments shows, as SVG. Those of a single point or epoch
+/// are left out.
 pub fn draw_overview(summary: &Summary) -> Result<Vec<ChartFile>> {
     let mut drawn = Drawn { files: Vec::new(), is_overview: true };
     draw(summary, &mut drawn)?;
@@ -142,7 +142,7 @@ fn draw(summary: &Summary, drawn: &mut Drawn) -> Result<()> {
     if let Some(maps) = layer_map::LayerMaps::new(summary) {
         drawn.add(LAYER_MAP, "Which layers use one weight", maps.size(), &maps)?;
     }
-    if let Some(layers) = layers::layer_readouts(summary) {
+    if let Some(layers) = layers::logit_lens_panels(summary) {
         let title = format!("What the head would answer after each layer: {}", layers.lines());
         drawn.add(LAYERS, title, layers.size(), &layers)?;
     }

@@ -78,8 +78,8 @@ impl Style {
         (FONT, self.px(size)).into_font().color(&INK)
     }
 
-    /// Draws axes with horizontal grid lines on `area`, which the chart is built on. `x_label` gives the label of a place on the x axis,
-    /// or an empty text. Without it the x axis has no ticks either.
+    /// Draws axes with horizontal grid lines on `area`, which the chart is built on. `x_label` gives the
+    /// label of a place on the x axis, or an empty text. Without it the x axis has no ticks either.
     pub fn axes<DB: DrawingBackend>(
         &self,
         chart: &mut Plane<DB>,

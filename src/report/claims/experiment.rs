@@ -104,8 +104,8 @@ impl ClaimExperiment {
         }
     }
 
-    /// Where results are of other settings than the spec's: the first arm of which this is true, and a field. None
-    /// without results.
+    /// Where results are of other settings than the spec's: the first arm of which this is true, and a
+    /// field. None without results.
     pub fn deviation(&self) -> Option<String> {
         let summary = self.results.summary()?;
         summary.arms.iter().find_map(|arm| {
@@ -331,7 +331,8 @@ impl ClaimExperiment {
         }
     }
 
-    /// Arms that have results and stand beside the one that a claim is about. `other`: what it is compared with.
+    /// Arms that have results and stand beside the one that a claim is about. `other`: what it is compared
+    /// with.
     fn beside(
         &self,
         variants: &[&Variant],

@@ -1,5 +1,5 @@
-//! All experiments on one page: the verdicts on claims with what they rest on, then every experiment's table and
-//! charts.
+//! All experiments on one page: the verdicts on claims with what they rest on, then every experiment's
+//! table and charts.
 
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -33,8 +33,8 @@ pub struct ShownSpectrum {
     pub charts: Vec<(String, Vec<u8>)>,
 }
 
-/// The page. `contrasts_svg`: the chart of the arms that claims are about. Links lead to the experiments' own pages
-/// in folders beside it.
+/// The page. `contrasts_svg`: the chart of the arms that claims are about. Links lead to the experiments'
+/// own pages in folders beside it.
 pub fn overview(
     claims: &Claims,
     evaluated: &[EvaluatedClaim],
@@ -152,8 +152,8 @@ fn task_of(experiment: &ClaimExperiment) -> Option<Task> {
     experiment.results.summary()?.arms.first().map(|arm| arm.variant.spec.task)
 }
 
-/// Times and memory of different machines do not compare, so they stand on an experiment's own page alone, with the
-/// notes on them.
+/// Times and memory of different machines do not compare, so they stand on an experiment's own page alone,
+/// with the notes on them.
 const OF_MACHINES: [&str; 3] = ["seconds", "throughput", "peak_bytes"];
 
 /// Its main table, the table of dense-equivalent sizes, and its charts. The rest is on its own page.

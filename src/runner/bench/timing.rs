@@ -237,7 +237,7 @@ mod tests {
             Ok(())
         }
 
-        fn predict_by_layer(&self, _: &Variable, (): &()) -> Result<Vec<()>> {
+        fn predict_logit_lens(&self, _: &Variable, (): &()) -> Result<Vec<()>> {
             Ok(vec![()])
         }
 

@@ -246,7 +246,8 @@ fn of_runs(records: &[ArrayRecord], said: &str) -> BTreeMap<String, Job> {
     jobs
 }
 
-/// Every array that was submitted, in order. Errors if a record cannot be read: its runs would be submitted again.
+/// Every array that was submitted, in order. Errors if a record cannot be read: its runs would be submitted
+/// again.
 fn records(folder: &Path) -> Result<Vec<ArrayRecord>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));

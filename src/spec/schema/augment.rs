@@ -89,8 +89,8 @@ impl Default for Erasing {
     }
 }
 
-/// timm's `Mixup` of whole batches, mixup (arXiv 1710.09412) or cutmix (arXiv 1905.04899): each image is mixed with
-/// the one at the same place from the batch's end.
+/// timm's `Mixup` of whole batches, mixup (arXiv 1710.09412) or cutmix (arXiv 1905.04899): each image is
+/// mixed with the one at the same place from the batch's end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mix {

@@ -90,7 +90,8 @@ pub struct ImageDataSpec {
     /// Of `resize` and of `augment.random_resized_crop`.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Means and standard deviations of the channels of pixels in [0, 1]; null measures them on the training split.
+    /// Means and standard deviations of the channels of pixels in [0, 1]; null measures them on the
+    /// training split.
     #[serde(default)]
     pub normalize: Option<Normalize>,
     #[serde(default)]

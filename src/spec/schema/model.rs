@@ -172,8 +172,8 @@ impl ModelSpec {
         }
     }
 
-    /// The model itself, if a state dict alone does not say how it computes, as PyTorch's of an encoder-decoder; else
-    /// None.
+    /// The model itself, if a state dict alone does not say how it computes, as PyTorch's of an
+    /// encoder-decoder; else None.
     pub fn needed_to_read_state_dicts(&self) -> Option<&ModelSpec> {
         match self {
             ModelSpec::Vit(_) | ModelSpec::Encoder(_) | ModelSpec::Decoder(_) => None,
@@ -244,8 +244,9 @@ pub struct VitSpec {
     /// Dropout rate of the attention weights: timm's `attn_drop_rate`.
     #[serde(default)]
     pub attention_dropout: f64,
-    /// Stochastic depth (arXiv 1603.09382), timm's `drop_path_rate`: the probability that training leaves out the last
-    /// layer's attention, and its MLP, for an example. It rises linearly from 0 in the first layer.
+    /// Stochastic depth (arXiv 1603.09382), timm's `drop_path_rate`: the probability that training leaves
+    /// out the last layer's attention, and its MLP, for an example. It rises linearly from 0 in the first
+    /// layer.
     #[serde(default)]
     pub stochastic_depth: f64,
 }

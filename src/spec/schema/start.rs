@@ -25,7 +25,8 @@ pub struct StartSpec {
     /// How position embeddings of another image size are resampled.
     #[serde(default)]
     pub position_embedding: PositionEmbedding,
-    /// Where a dense model is converted to VLoRA: how a shared weight is made of those of the layers that use it.
+    /// Where a dense model is converted to VLoRA: how a shared weight is made of those of the layers that
+    /// use it.
     #[serde(default)]
     pub base_init: BaseInit,
     /// Where a dense model is converted to VLoRA: how increments start.
@@ -42,7 +43,8 @@ pub enum BaseInit {
     First,
     /// The mean over all layers that use it.
     Average,
-    /// The i-th shared weight becomes that of the i-th of evenly spaced layers, the first and the last among them.
+    /// The i-th shared weight becomes that of the i-th of evenly spaced layers, the first and the last
+    /// among them.
     Stepwise,
     /// The i-th shared weight becomes that of layer i.
     Lower,

@@ -52,8 +52,8 @@ pub struct TextDataSpec {
     /// Texts of more tokens are cut, special tokens included.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
-    /// Whether the texts of a training batch have similar lengths, so that it has little padding. Else they are drawn
-    /// at random.
+    /// Whether the texts of a training batch have similar lengths, so that it has little padding. Else they
+    /// are drawn at random.
     #[serde(default = "grouped")]
     pub group_by_length: bool,
 }

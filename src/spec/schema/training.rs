@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSpec {
     pub epochs: usize,
-    /// Number of optimiser steps, at most that of all epochs; training may end within an epoch, and the schedule spans
-    /// these steps. None: the epochs decide.
+    /// Number of optimiser steps, at most that of all epochs; training may end within an epoch, and the
+    /// schedule spans these steps. None: the epochs decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// Early stopping: the number of epochs without a better validation metric, or with `select: best-loss` without a
-    /// lower validation loss, after which training ends. None: it does not end early.
+    /// Early stopping: the number of epochs without a better validation metric, or with `select: best-loss`
+    /// without a lower validation loss, after which training ends. None: it does not end early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
     /// Examples in a forward pass (micro-batch).
     pub batch_size: usize,
-    /// Forward passes for an optimiser step (gradient accumulation); the effective batch is `batch_size × accumulation`.
-    /// At most as many as an epoch has batches.
+    /// Forward passes for an optimiser step (gradient accumulation); the effective batch is `batch_size ×
+    /// accumulation`. At most as many as an epoch has batches.
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,
@@ -27,8 +27,8 @@ pub struct TrainingSpec {
     /// `plateau` multiplies the rate by this; None is 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_factor: Option<f64>,
-    /// `plateau` tolerates this number of validations without improvement; None is 10. Validations that do not measure
-    /// what is compared do not count.
+    /// `plateau` tolerates this number of validations without improvement; None is 10. Validations that do
+    /// not measure what is compared do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plateau_patience: Option<usize>,
     /// The rate does not fall below this share of the peak.

@@ -54,16 +54,16 @@ pub struct TranslationDataSpec {
     /// truncated; BLEU is computed on whole references.
     #[serde(default = "max_tokens")]
     pub max_tokens: usize,
-    /// Training leaves out pairs whose longer sentence has more than this many times the tokens of the shorter, those of
-    /// beginning and end aside. None keeps them.
+    /// Training leaves out pairs whose longer sentence has more than this many times the tokens of the
+    /// shorter, those of beginning and end aside. None keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length_ratio: Option<f64>,
-    /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they are drawn
-    /// at random.
+    /// Whether the pairs of a training batch have similar lengths, so that it has little padding. Else they
+    /// are drawn at random.
     #[serde(default = "grouped")]
     pub group_by_length: bool,
-    /// The most tokens of each language in a training batch, padding included, in place of `training.batch_size`
-    /// pairs.
+    /// The most tokens of each language in a training batch, padding included, in place of
+    /// `training.batch_size` pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// How translations are found.
@@ -87,8 +87,8 @@ pub struct TranslationTokenizer {
     /// Whether both languages have one tokenizer.
     #[serde(default)]
     pub joint: bool,
-    /// Vocabulary size of byte-level BPE or unigram, special tokens included; None is 8192. `words` have as many as there
-    /// are.
+    /// Vocabulary size of byte-level BPE or unigram, special tokens included; None is 8192. `words` have as
+    /// many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
     /// Languages whose words keep their hyphens and apostrophes; in the others a hyphen is a word, and
@@ -168,7 +168,8 @@ pub struct DecodingSpec {
     pub length_ratio: f64,
     /// See `length_ratio`. No translation has more tokens than the model has positions.
     pub extra_tokens: usize,
-    /// Validation translates after every N-th epoch and after the last; after the others it measures only the loss.
+    /// Validation translates after every N-th epoch and after the last; after the others it measures only
+    /// the loss.
     pub validate_every: usize,
 }
 

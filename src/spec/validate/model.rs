@@ -43,7 +43,11 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
     )?;
     check.between("model.classes", model.classes, 2, 1_000_000)?;
     let VitSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
-    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes }, check)?;
+    transformer(
+        Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows: model.classes },
+        depth,
+        check,
+    )?;
     dropout(model.dropout, model.attention_dropout, check)?;
     let (rate, is_deep) = (model.stochastic_depth, model.depth > 1);
     let range = "a number from 0 to below 1, and 0 in a model of one layer, the first";
@@ -66,7 +70,7 @@ fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {
     check.between("model.classes", model.classes, 2, 1_000_000)?;
     let EncoderSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
     let rows = model.classes + model.vocabulary + model.positions + model.token_types;
-    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, depth, check)?;
     dropout(model.dropout, model.attention_dropout, check)
 }
 
@@ -75,7 +79,7 @@ fn decoder(model: &DecoderSpec, check: &Check) -> Result<(), SpecError> {
     check.between("model.positions", model.positions, 1, 1 << 16)?;
     let DecoderSpec { dim, depth, heads, mlp_ratio, norm_eps, tied, .. } = *model;
     let rows = model.vocabulary * if tied { 1 } else { 2 } + model.positions;
-    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, depth, check)?;
     dropout(model.dropout, model.attention_dropout, check)
 }
 
@@ -96,13 +100,13 @@ fn encoder_decoder(model: &EncoderDecoderSpec, check: &Check) -> Result<(), Spec
     check.between("model.positions", model.positions, 3, 1 << 16)?;
     check.between("model.decoder_depth", model.decoder_depth(), 1, 1024)?;
     let EncoderDecoderSpec { dim, heads, mlp_ratio, norm_eps, tied, .. } = *model;
-    let depth = model.depth.saturating_add(model.decoder_depth().saturating_mul(2));
+    // A decoder's layer has two attentions, which is less than twice an encoder's layer.
+    let layers = model.depth.saturating_add(model.decoder_depth().saturating_mul(2));
     let rows = model.source_vocabulary
         + model.target_vocabulary * if tied { 1 } else { 2 }
         + 2 * model.positions;
-    check.between("model.depth", model.depth, 1, 1024)?;
-    let depth = depth.min(1024);
-    transformer(Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows }, check)?;
+    let sizes = Sizes { dim, depth: model.depth, heads, mlp_ratio, norm_eps, rows };
+    transformer(sizes, layers, check)?;
     dropout(model.dropout, model.attention_dropout, check)?;
     let share = (0.0..1.0).contains(&model.activation_dropout);
     check.that("model.activation_dropout", share, "a number from 0 to below 1")
@@ -127,7 +131,8 @@ struct Sizes {
     rows: usize,
 }
 
-fn transformer(sizes: Sizes, check: &Check) -> Result<(), SpecError> {
+/// `layers`: how many layers of an encoder have at least as many parameters as the model's layers.
+fn transformer(sizes: Sizes, layers: usize, check: &Check) -> Result<(), SpecError> {
     let Sizes { dim, depth, heads, mlp_ratio, norm_eps, rows } = sizes;
     check.between("model.dim", dim, 1, 65_536)?;
     check.between("model.depth", depth, 1, 1024)?;
@@ -144,7 +149,7 @@ fn transformer(sizes: Sizes, check: &Check) -> Result<(), SpecError> {
     )?;
     // The dense model's matrices, which bound every arm's.
     let (width, rows) = (dim as f64, rows as f64);
-    let size = depth as f64 * (4.0 + 2.0 * mlp_ratio) * width * width + rows * width;
+    let size = layers as f64 * (4.0 + 2.0 * mlp_ratio) * width * width + rows * width;
     check.that(
         "model.dim",
         size <= MAX_PARAMETERS,

@@ -62,9 +62,9 @@ impl<'a> Task for ImageClassification<'a> {
         Predictions::of(&model.forward(&batch.images, Mode::Evaluation)?, &batch.labels)
     }
 
-    fn predict_by_layer(&self, model: &Vit, batch: &ImageBatch) -> Result<Vec<Predictions>> {
-        let readouts = model.readouts(&batch.images)?;
-        readouts.iter().map(|logits| Predictions::of(logits, &batch.labels)).collect()
+    fn predict_logit_lens(&self, model: &Vit, batch: &ImageBatch) -> Result<Vec<Predictions>> {
+        let by_layer = model.logit_lens(&batch.images)?;
+        by_layer.iter().map(|logits| Predictions::of(logits, &batch.labels)).collect()
     }
 
     fn outcomes(

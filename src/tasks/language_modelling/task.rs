@@ -58,8 +58,8 @@ impl<'a> Task for LanguageModelling<'a> {
         losses(&model.forward(&batch.ids, Mode::Evaluation)?, batch)
     }
 
-    fn predict_by_layer(&self, model: &Decoder, batch: &WindowBatch) -> Result<Vec<Tensor>> {
-        model.readouts(&batch.ids, |logits| losses(logits, batch))
+    fn predict_logit_lens(&self, model: &Decoder, batch: &WindowBatch) -> Result<Vec<Tensor>> {
+        model.logit_lens(&batch.ids, |logits| losses(logits, batch))
     }
 
     fn outcomes(

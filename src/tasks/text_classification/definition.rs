@@ -62,8 +62,8 @@ impl Evidence for Texts {
 }
 
 impl Definition for Texts {
-    /// The data section without its batches, the weights whose tokenizer is used if the section names none, and the
-    /// model's fields that the texts must fit.
+    /// The data section without its batches, the weights whose tokenizer is used if the section names none,
+    /// and the model's fields that the texts must fit.
     fn data_key(&self, spec: &RunSpec) -> String {
         let data = TextDataSpec { group_by_length: true, ..section(spec).clone() };
         let (fields, m) = (flatten(&data), model(spec));

@@ -34,7 +34,8 @@ struct Tally {
     correct: f64,
 }
 
-/// The classes that occur as a label or as a prediction. Labels may be any numbers, so memory is taken for these alone.
+/// The classes that occur as a label or as a prediction. Labels may be any numbers, so memory is taken for
+/// these alone.
 fn tallies(outcomes: &[Outcome]) -> Vec<Tally> {
     let mut classes: BTreeMap<u32, Tally> = BTreeMap::new();
     for outcome in outcomes {

@@ -54,8 +54,8 @@ impl<'a> Task for TextClassification<'a> {
         Predictions::of(&model.forward(&batch.texts, Mode::Evaluation)?, &batch.labels)
     }
 
-    fn predict_by_layer(&self, model: &Encoder, batch: &TextBatch) -> Result<Vec<Predictions>> {
-        let logits = model.readouts(&batch.texts)?;
+    fn predict_logit_lens(&self, model: &Encoder, batch: &TextBatch) -> Result<Vec<Predictions>> {
+        let logits = model.logit_lens(&batch.texts)?;
         logits.iter().map(|logits| Predictions::of(logits, &batch.labels)).collect()
     }
 

@@ -46,7 +46,7 @@ impl<'a> PairBatches<'a> {
         (0..pairs.len()).map(|pair| pairs.lengths(pair)).collect()
     }
 
-    /// TaskVisitor and weight are counted in predicted tokens.
+    /// Units and weight count predicted tokens.
     fn plan(&self, split: Split, examples: Vec<usize>) -> BatchPlan {
         let pairs = self.split(split);
         let units: u64 = examples.iter().map(|pair| pairs.lengths(*pair).1 as u64).sum();

@@ -203,8 +203,8 @@ impl Sentence {
                 stay.push(candidate.hypothesis);
             }
         }
-        // With few tokens there can be fewer candidates than the beam keeps. Copies of probability zero fill it, so
-        // that all sentences have the same number of rows.
+        // With few tokens there can be fewer candidates than the beam keeps. Copies of probability zero
+        // fill it, so that all sentences have the same number of rows.
         if let Some(first) = next.first().cloned() {
             next.resize(decoding.beam, Hypothesis { score: f64::NEG_INFINITY, ..first });
             stay.resize(decoding.beam, stay[0]);
@@ -253,8 +253,8 @@ mod tests {
         super::super::batches::padded(&rows, &Device::Cpu).unwrap()
     }
 
-    /// The log-probabilities of the token after `tokens` among the first `known` ones, from the whole model without
-    /// a cache.
+    /// The log-probabilities of the token after `tokens` among the first `known` ones, from the whole model
+    /// without a cache.
     fn log_probabilities(
         model: &EncoderDecoder,
         source: &[u32],

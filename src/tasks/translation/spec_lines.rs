@@ -5,8 +5,8 @@ use crate::tasks::spec_lines::{Dataset, Roles, Section, shown};
 /// Tokens of byte-level BPE.
 const VOCABULARY: usize = 8192;
 
-/// The lines, or a sentence that says why there are none; None unless the dataset has translations, or two columns
-/// that are called by a language's code.
+/// The lines, or a sentence that says why there are none; None unless the dataset has translations, or two
+/// columns that are called by a language's code.
 pub fn spec_lines(dataset: &Dataset) -> Option<Result<String, String>> {
     let languages = dataset.contents.train()?.languages();
     let [source, target, ..] = languages[..] else { return None };

@@ -102,12 +102,12 @@ impl<'a> Task for Translation<'a> {
     }
 
     /// The losses alone: a translation needs the whole decoder.
-    fn predict_by_layer(
+    fn predict_logit_lens(
         &self,
         model: &EncoderDecoder,
         batch: &PairBatch,
     ) -> Result<Vec<Predictions>> {
-        model.readouts(&batch.source, &batch.target, |logits| {
+        model.logit_lens(&batch.source, &batch.target, |logits| {
             Ok(Predictions { losses: losses(logits, batch)?, translations: None })
         })
     }

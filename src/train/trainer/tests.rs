@@ -97,7 +97,7 @@ impl Task for Shrinking {
         Ok((f64::from(w.tensor().to_vec1::<f32>()?[0]) - 0.955).abs())
     }
 
-    fn predict_by_layer(&self, w: &Variable, batch: &usize) -> candle_core::Result<Vec<f64>> {
+    fn predict_logit_lens(&self, w: &Variable, batch: &usize) -> candle_core::Result<Vec<f64>> {
         Ok(vec![self.predict(w, batch)?])
     }
 

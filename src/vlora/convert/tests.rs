@@ -88,15 +88,15 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     norm(&(a - b).unwrap()).unwrap() / norm(b).unwrap()
 }
 
-/// The matrices of one target in a model with compounds, materialised.
-fn materialised(
+/// The matrices of one target in a model with compounds, merged.
+fn merged_matrices(
     depth: usize,
     vlora: &VloraSpec,
     parameters: &BTreeMap<String, Tensor>,
     target: &str,
 ) -> Vec<Tensor> {
     let [stack] = &model(depth).stacks()[..] else { panic!("one stack") };
-    let dense = materialise(parameters, stack, Some(vlora), None).unwrap();
+    let dense = merge(parameters, stack, Some(vlora), None).unwrap();
     (0..depth).map(|layer| dense[&format!("blocks.{layer}.{target}.weight")].clone()).collect()
 }
 
@@ -138,7 +138,7 @@ proptest! {
             prop_assert!(k.energy_kept > 1.0 - 1e-9 && k.relative_error < 1e-4, "{:?}", k);
         }
         for target in MATRICES {
-            let all = materialised(depth, &vlora, &converted, target);
+            let all = merged_matrices(depth, &vlora, &converted, target);
             for (layer, weight) in all.iter().enumerate() {
                 let want = &dense[&format!("blocks.{layer}.{target}.weight")];
                 prop_assert!(apart(weight, want) < 1e-4, "layer {layer}");
@@ -173,7 +173,7 @@ proptest! {
                 let lost = s[rank..].iter().map(|s| s * s).sum::<f64>().sqrt();
                 let whole = norm(w).unwrap();
                 prop_assert!((k.relative_error - lost / whole).abs() < 1e-5);
-                let now = &materialised(depth, &vlora, &converted, k.target.name())[k.layer];
+                let now = &merged_matrices(depth, &vlora, &converted, k.target.name())[k.layer];
                 prop_assert!((apart(now, w) - lost / whole).abs() < 1e-5);
                 // Random factors of this rank are not closer.
                 let [a, b] = [(k.target.name(), w.dims()[1]), ("b", w.dims()[0])]
@@ -223,7 +223,7 @@ proptest! {
             let mut all: Vec<Tensor> = Vec::new();
             for layer in 0..depth {
                 let linear = builder.linear(&mut source, layer, "mlp.fc1", Init::Zeros);
-                all.push(linear.unwrap().weight.materialise().unwrap());
+                all.push(linear.unwrap().weight.merged_matrix().unwrap());
             }
             let map = LayerMap::of(stack, Some(&vlora));
             (0..depth)
@@ -363,7 +363,7 @@ proptest! {
         let [stack] = &model(depth).stacks()[..] else { panic!("one stack") };
         let map = LayerMap::of(stack, Some(&vlora));
         for target in MATRICES {
-            let all = materialised(depth, &vlora, &converted, target);
+            let all = merged_matrices(depth, &vlora, &converted, target);
             for (layer, weight) in all.iter().enumerate() {
                 let want = &dense[&format!("blocks.{layer}.{target}.weight")];
                 let is_exact = map.has_increment(layer) || !map.is_reference(layer) || base == BaseInit::First;
@@ -386,7 +386,7 @@ proptest! {
             let how = Compression { base, increments: StartIncrements::Svd };
             let (converted, _) = compress(&dense, &model(depth).stacks(), &vlora, how).unwrap();
             let of = |target: &str| -> f64 {
-                let all = materialised(depth, &vlora, &converted, target);
+                let all = merged_matrices(depth, &vlora, &converted, target);
                 let squares = all.iter().enumerate().map(|(layer, weight)| {
                     let want = &dense[&format!("blocks.{layer}.{target}.weight")];
                     norm(&(weight - want).unwrap()).unwrap().powi(2)

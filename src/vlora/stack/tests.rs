@@ -60,7 +60,7 @@ fn increments_add_to_their_reference() {
                 want =
                     (want + (b.t().unwrap().matmul(&a).unwrap() * (1.5 / 2.0)).unwrap()).unwrap();
             }
-            close(&layers[5].weight.materialise().unwrap(), &want);
+            close(&layers[5].weight.merged_matrix().unwrap(), &want);
         }
     }
 }
@@ -95,7 +95,7 @@ fn gradients_reach_the_reference_unless_detached() {
 fn init_lora_starts_at_the_reference_and_init_authors_does_not() {
     let start = |init| {
         let (store, layers) = layers(&spec(Reference::Base, true, init), "mlp.fc1");
-        let apart = (layers[1].weight.materialise().unwrap() - value(&store, 0, "")).unwrap();
+        let apart = (layers[1].weight.merged_matrix().unwrap() - value(&store, 0, "")).unwrap();
         apart.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
     };
     assert_eq!(start(IncrementInit::Lora), 0.0);
@@ -141,7 +141,7 @@ fn rank_zero_full_rank_and_a_targets_own_rank() {
     ] {
         let (store, layers) = with(rank, target_rank);
         assert_eq!(store.count(), 2 * dense + 4 * each + biases, "{rank:?} {target_rank:?}");
-        let apart = (layers[4].weight.materialise().unwrap() - value(&store, 3, "")).unwrap();
+        let apart = (layers[4].weight.merged_matrix().unwrap() - value(&store, 3, "")).unwrap();
         let apart = apart.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert_eq!(apart == 0.0, target_rank.is_none() || target_rank == Some(Rank::Of(0)));
     }

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// The scores of the final norm and head after each layer, on one split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Readout {
+pub struct LogitLens {
     pub schema: u32,
     /// SHA-256 of the weights that were read.
     pub model_sha256: String,
@@ -35,12 +35,12 @@ pub struct LayerScores {
 impl RunFolder {
     /// What the run's layers read of the validation split, or of the test split; None if nobody has
     /// looked, or if its weights are others by now.
-    pub fn readout(&self, result: &RunResult, of_test: bool) -> Result<Option<Readout>> {
-        let name = if of_test { Self::TEST_READOUT } else { Self::READOUT };
+    pub fn logit_lens(&self, result: &RunResult, of_test: bool) -> Result<Option<LogitLens>> {
+        let name = if of_test { Self::TEST_LOGIT_LENS } else { Self::LOGIT_LENS };
         if !self.file(name).exists() {
             return Ok(None);
         }
-        let found: Readout = self.read_json(name)?;
+        let found: LogitLens = self.read_json(name)?;
         Ok((found.model_sha256 == result.model_sha256).then_some(found))
     }
 }
