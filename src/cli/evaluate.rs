@@ -199,8 +199,7 @@ fn table(
             _ => row.cell(metric.name, metric.name, right, cell),
         };
     }
-    // The primary metric may be the loss itself.
-    row = match done.metrics.first().is_some_and(|(_, value)| *value == done.loss) {
+    row = match done.metrics.first().is_some_and(|(metric, _)| metric.is_loss()) {
         true => row.hidden("loss", done.loss),
         false => {
             row.cell("loss", "loss", right, Cell::number(done.loss, format!("{:.4}", done.loss)))

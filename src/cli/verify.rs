@@ -12,7 +12,7 @@ use super::{DeviceArgs, clean, find_run, recorded_spec};
 use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::results::{ExperimentFolder, SeedEffects, Verification};
-use crate::runner::{Extent, Plan, Repetition, verify as verified};
+use crate::runner::{Plan, Repetition, VerifyScope, verify as verified};
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
             None => String::new(),
         };
         match found.difference {
-            None => print(&format!("{path}: {what}{how}: equal to the bit{seed}\n"))?,
+            None => print(&format!("{path}: {what}{how}: bitwise identical{seed}\n"))?,
             Some(difference) => differ.push(format!("{path}: {difference}")),
         }
     }
@@ -81,7 +81,7 @@ fn verify_run(
     let scratch = scratch.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;
     let again = ExperimentFolder::new(scratch.path());
     let plan = Plan::new(read, &again, &args.hub.open(&spec, false)?)?;
-    let extent = if args.full { Extent::Full } else { Extent::Steps(args.steps) };
+    let scope = if args.full { VerifyScope::Full } else { VerifyScope::Steps(args.steps) };
     let (plan, experiment, scratch) = (&plan, &experiment, &again);
-    verified(Repetition { plan, id: &id, experiment, scratch, extent }, device, stop)
+    verified(Repetition { plan, id: &id, experiment, scratch, scope }, device, stop)
 }

@@ -46,7 +46,7 @@ impl Summary {
         if let Some(table) = self.trivial_baselines_table() {
             sections.push(Section {
                 id: TRIVIAL_BASELINES,
-                title: "Answers without a model",
+                title: "Trivial baselines",
                 table,
                 data: None,
                 notes: self.trivial_baselines_notes(),

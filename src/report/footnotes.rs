@@ -157,7 +157,7 @@ fn verified_notes(runs: &[&FinishedRun]) -> Vec<String> {
     for (full, what) in [(true, "in full"), (false, "in their first steps")] {
         if equal(full) > 0 {
             notes.push(format!(
-                "{} of {} runs were repeated {what} and are equal to the bit.",
+                "{} of {} runs were repeated {what} and are bitwise identical.",
                 count(equal(full) as u64),
                 count(all as u64)
             ));

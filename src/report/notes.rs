@@ -74,7 +74,8 @@ const METHOD_STATEMENTS: usize = 9;
 
 /// How A and B are trained where that differs from other matrices, or was a choice.
 fn increment_training(t: &TrainingSpec) -> String {
-    let rate = t.increment_learning_rate.map(|rate| format!("A and B have the peak rate {rate}"));
+    let rate =
+        t.increment_learning_rate.map(|rate| format!("A and B have the peak learning rate {rate}"));
     let decay = match t.increment_weight_decay {
         Some(decay) => format!("A and B have weight decay {decay}"),
         None => "A and B decay as other matrices do (ours: the authors publish no training)".into(),
@@ -462,14 +463,16 @@ pub fn training_statements(
             .batch_note(spec)
             .unwrap_or_else(|| format!("batch {}", t.batch_size * t.accumulation)),
         format!("AdamW (β {} and {}, ε {:e})", t.beta1, t.beta2, t.epsilon),
-        format!("peak rate {}", t.learning_rate),
+        format!("peak learning rate {}", t.learning_rate),
         match t.warmup_steps {
             Some(steps) => format!("warm-up over {} steps", count(steps as u64)),
             None => format!("warm-up over {} of the steps", percent(t.warmup_ratio)),
         },
         schedule(t),
         format!("weight decay {}", t.weight_decay),
-        t.clip_norm.map_or("no clipping".to_string(), |norm| format!("clipped at norm {norm}")),
+        t.clip_norm.map_or("no gradient clipping".to_string(), |norm| {
+            format!("gradients clipped at norm {norm}")
+        }),
         format!("label smoothing {}", t.label_smoothing),
         augmentation.unwrap_or_default(),
         select,

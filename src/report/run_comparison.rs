@@ -32,8 +32,8 @@ pub struct RunComparison {
 /// Most epochs that are shown.
 const MAX_EPOCHS: usize = 20;
 
-/// How the share of a class's examples that are right is printed.
-const SHARE_RIGHT: Metric = Metric {
+/// The share of a class's examples that are predicted right.
+const RECALL: Metric = Metric {
     name: "right",
     unit: "%",
     difference_unit: "points",
@@ -137,7 +137,7 @@ impl RunComparison {
             true => format!("−{}", count(-v as u64)),
             false => count(v as u64),
         };
-        if !self.sides.iter().all(|side| side.assessment.scores.compare_by_loss()) {
+        if !self.metrics.first().is_some_and(Metric::is_loss) {
             let losses = both(&|s| Some(s.assessment.scores.loss));
             row("test loss".into(), losses, &decimals(4), &decimals(4));
         }
@@ -218,9 +218,9 @@ impl RunComparison {
         bootstrap(first.statistics.as_ref(), second.statistics.as_ref()).map(p_value)
     }
 
-    /// The share of each class's test examples that both have right, one row a class, those with the
+    /// The recall of each class in both runs, one row a class, those with the
     /// largest difference first. Only `most` rows are made; with them comes the number of further
-    /// classes. None where answers are not classes, or the runs were tested on other examples.
+    /// classes. None where predictions are not classes, or the runs were tested on other examples.
     pub fn classes(&self, most: usize) -> Option<(Table, usize)> {
         let [first, second] = &self.sides;
         if first.assessment.examples_hash != second.assessment.examples_hash {
@@ -230,15 +230,14 @@ impl RunComparison {
         if first.classes != second.classes {
             return None;
         }
-        let shares =
-            |class: usize| Some((class, first.share_right(class)?, second.share_right(class)?));
+        let shares = |class: usize| Some((class, first.recall(class)?, second.recall(class)?));
         let mut rows: Vec<(usize, f64, f64)> =
             (0..first.classes.len()).filter_map(shares).collect();
         // Classes with equal differences stay in the order of their labels.
         rows.sort_by(|(_, a, b), (_, c, d)| (d - c).abs().total_cmp(&(b - a).abs()));
         let more = rows.len().saturating_sub(most);
         rows.truncate(most);
-        let metric = &SHARE_RIGHT;
+        let metric = &RECALL;
         let mut table = Table::new()
             .column("class", "class", Align::Left)
             .column("examples", "examples", Align::Right)

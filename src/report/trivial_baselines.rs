@@ -1,19 +1,19 @@
-//! The table of answers that need no trained model, beside which those of the arms are read.
+//! The table of trivial baselines: predictions that need no trained model.
 
 use super::summary::Summary;
 use super::table::{Align, Cell, Table, count};
 use crate::results::TrivialBaseline;
 
 impl Summary {
-    /// One row for each kind of answers. None where all of them are constant: the notes name a constant
-    /// answer where an arm is no better.
+    /// One row for each trivial baseline. None where all of them are constant predictions: the notes name these
+    /// where an arm is no better.
     pub fn trivial_baselines_table(&self) -> Option<Table> {
         let baselines = self.trivial_baselines();
         if baselines.iter().all(|(baseline, _)| baseline.is_constant) {
             return None;
         }
         let metrics = || std::iter::once(self.metric()).chain(self.other_metrics());
-        let mut table = Table::new().column("answer", "answer", Align::Left);
+        let mut table = Table::new().column("baseline", "baseline", Align::Left);
         for metric in metrics() {
             let title = format!("test {}", metric.title());
             table = table.column(format!("test_{}", metric.name), title, Align::Right);
@@ -41,7 +41,7 @@ impl Summary {
     /// What the rows are, as Markdown.
     pub fn trivial_baselines_notes(&self) -> Vec<String> {
         vec![
-            "Answers that need no trained model, on the test examples and by the metrics of the arms. \
+            "Predictions that need no trained model, on the test examples and by the metrics of the arms. \
              They are the same for every seed."
                 .into(),
         ]

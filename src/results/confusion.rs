@@ -29,14 +29,14 @@ impl Confusion {
         self.counts.get(class).map_or(0, |row| row.iter().sum())
     }
 
-    /// The share of a class's examples that got an answer; None without an example.
-    pub fn share(&self, class: usize, answer: usize) -> Option<f64> {
-        let (count, examples) = (*self.counts.get(class)?.get(answer)?, self.examples(class));
+    /// The share of a class's examples that got a prediction; None without an example.
+    pub fn share(&self, class: usize, prediction: usize) -> Option<f64> {
+        let (count, examples) = (*self.counts.get(class)?.get(prediction)?, self.examples(class));
         (examples > 0).then(|| count as f64 / examples as f64)
     }
 
-    /// The share of a class's examples whose answer is right; None without an example.
-    pub fn share_right(&self, class: usize) -> Option<f64> {
+    /// The share of a class's examples that are predicted right; None without an example.
+    pub fn recall(&self, class: usize) -> Option<f64> {
         self.share(class, class)
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     fn shares_are_those_of_a_class() {
         let counts = confusion(&["a", "b", "c"], &[&[6, 2, 0], &[1, 3, 0], &[0, 0, 0]]);
         assert_eq!([0, 1, 2].map(|class| counts.examples(class)), [8, 4, 0]);
-        let right = [0, 1, 2].map(|class| counts.share_right(class));
+        let right = [0, 1, 2].map(|class| counts.recall(class));
         assert_eq!(right, [Some(0.75), Some(0.75), None]);
         assert_eq!((counts.share(0, 1), counts.share(1, 0)), (Some(0.25), Some(0.25)));
         // Beyond the last class there is nothing.

@@ -65,7 +65,7 @@ pub type EvidenceOf = fn(&RunSpec) -> &'static dyn Evidence;
 pub struct Assessment {
     pub examples: usize,
     pub scores: Scores,
-    /// What answers without a trained model reach on the same examples.
+    /// What predictions without a trained model reach on the same examples.
     pub trivial_baselines: Vec<TrivialBaseline>,
     /// Whether the model gave all examples the same answer.
     pub is_constant: bool,
@@ -98,11 +98,6 @@ impl Scores {
     /// The value of the primary metric.
     pub fn primary(&self) -> f64 {
         self.metrics.first().copied().unwrap_or(f64::NAN)
-    }
-
-    /// Whether the primary metric is the loss itself, which then need not be shown twice.
-    pub fn compare_by_loss(&self) -> bool {
-        self.primary() == self.loss
     }
 }
 

@@ -131,8 +131,6 @@ pub enum Deletion {
     Foreign(String),
 }
 
-/// The lock of earlier versions.
-const OLD_LOCK: &str = ".lock";
 const EXPERIMENT: &str = "experiment.json";
 
 /// `results/<experiment>/runs/<id>`.
@@ -252,10 +250,7 @@ impl RunFolder {
             let name = entry.file_name().to_string_lossy().into_owned();
             match name.starts_with(".tmp-") {
                 true => scratch.push(entry.path()),
-                false
-                    if name == LOCK
-                        || name == OLD_LOCK
-                        || Self::files().any(|file| file == name) => {}
+                false if name == LOCK || Self::files().any(|file| file == name) => {}
                 false => return Ok(Deletion::Foreign(name)),
             }
         }
@@ -264,7 +259,6 @@ impl RunFolder {
         for name in Self::files() {
             self.remove(name)?;
         }
-        self.remove(OLD_LOCK)?;
         // The folder is empty but for the lock. A process that locks it now finds nothing to lose.
         drop(lock);
         match fs::remove_dir(&self.root) {
@@ -411,7 +405,6 @@ mod tests {
         assert_eq!(folder.run_ids(), ["0123456789ab"]);
         assert_eq!(run.delete().unwrap(), Deletion::Foreign("notes.txt".into()));
         run.remove("notes.txt").unwrap();
-        run.write(OLD_LOCK, b"").unwrap();
         let lock = run.lock().unwrap();
         assert_eq!(run.delete().unwrap(), Deletion::Running);
         drop(lock);

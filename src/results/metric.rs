@@ -16,6 +16,9 @@ pub struct Metric {
     pub better: Better,
 }
 
+/// The name of the metric that is the loss itself, the mean that training minimises.
+pub const LOSS_NAME: &str = "loss";
+
 /// Whether higher or lower values are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
@@ -47,6 +50,11 @@ impl Metric {
 }
 
 impl Metric {
+    /// Whether it is the loss itself, which then need not be shown twice.
+    pub fn is_loss(&self) -> bool {
+        self.name == LOSS_NAME
+    }
+
     /// Whether `value` is better than `other`.
     pub fn is_better(&self, value: f64, other: f64) -> bool {
         match self.better {

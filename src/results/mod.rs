@@ -58,7 +58,7 @@ pub use integrity::{CheckLevel, IntactRun, Weights, evidence_files};
 pub use journal::{Journal, JournalWriter};
 pub use json::{lines, read_json, write_json};
 pub use logit_lens::{LayerScores, LogitLens};
-pub use metric::{Better, Metric, WorkUnit};
+pub use metric::{Better, LOSS_NAME, Metric, WorkUnit};
 pub use record::*;
 pub use reuse::take_over;
 pub use run_lock::{Holder, LockRecord, Progress, RunLock};

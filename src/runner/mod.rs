@@ -51,5 +51,5 @@ pub use precision::device_kind;
 pub use probe::{Probe, probe};
 pub use provenance::rfc3339;
 pub use threads::start_thread_pool;
-pub use verify::{Extent, Repetition, verify};
+pub use verify::{Repetition, VerifyScope, verify};
 pub use workers::WorkerOptions;

@@ -179,7 +179,7 @@ fn check_schedule(variant: &Variant, length: &TrainingLength) -> Result<()> {
     if let Some(steps) = training.warmup_steps.filter(|_| warmup > 0 && warmup >= length.steps) {
         return Err(fault("warm-up does not end before training", "warmup_steps")
             .found(format!("{steps}, and {} steps", length.steps))
-            .expected("fewer steps than training has: else the peak rate is never reached")
+            .expected("fewer steps than training has: else the peak learning rate is never reached")
             .into());
     }
     match training.schedule == ScheduleKind::InverseSqrt && warmup == 0 {

@@ -19,7 +19,7 @@ use crate::train::Step;
 
 /// How much of a run is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum VerifyScope {
     /// So many optimiser steps, with an interruption in the middle.
     Steps(u64),
     /// The whole run, with an interruption after its first steps.
@@ -38,14 +38,14 @@ pub struct Repetition<'a> {
     pub experiment: &'a ExperimentFolder,
     /// Where it is repeated.
     pub scratch: &'a ExperimentFolder,
-    pub extent: Extent,
+    pub scope: VerifyScope,
 }
 
 /// Repeats a run on a device, and records in the run's folder whether every bit was equal.
 ///
 /// Errors if the run is not finished, or not in the plan: then the spec or the data are others by now.
 pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Result<Verification> {
-    let Repetition { plan, id, experiment, scratch, extent } = repetition;
+    let Repetition { plan, id, experiment, scratch, scope } = repetition;
     let original = experiment.run(id);
     let whole = original.verify(CheckLevel::Thorough)?;
     let provenance: Provenance = original.read_json(RunFolder::PROVENANCE)?;
@@ -81,13 +81,13 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         ..WorkerOptions::new(1, &device_of)
     };
     // A run with `training: none` has no steps, so all of it is repeated.
-    let extent = if variant.length.steps == 0 { Extent::Full } else { extent };
-    let ends = match extent {
-        Extent::Steps(steps) => {
+    let scope = if variant.length.steps == 0 { VerifyScope::Full } else { scope };
+    let ends = match scope {
+        VerifyScope::Steps(steps) => {
             let steps = steps.min(variant.steps());
             vec![steps.div_ceil(2), steps]
         }
-        Extent::Full => vec![FIRST, u64::MAX],
+        VerifyScope::Full => vec![FIRST, u64::MAX],
     };
     for end in ends {
         let until = AtomicBool::new(false);
@@ -109,7 +109,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
     let steps = again.read_whole(RunFolder::STEPS)?;
     let done = steps.lines().count() as u64;
     let mut difference = first_difference(&original.read_whole(RunFolder::STEPS)?, &steps);
-    if extent == Extent::Full {
+    if scope == VerifyScope::Full {
         for name in [RunFolder::STEPS, RunFolder::EPOCHS, RunFolder::TEST] {
             let is_equal = original.read_whole(name)? == again.read_whole(name)?;
             difference = difference.or((!is_equal).then(|| format!("{name} differs")));
@@ -123,7 +123,7 @@ pub fn verify(repetition: Repetition, device: &Device, stop: &AtomicBool) -> Res
         schema: SCHEMA_VERSION,
         result: original.sha256(RunFolder::RESULT)?,
         steps: done,
-        full: extent == Extent::Full,
+        full: scope == VerifyScope::Full,
         interrupted: sessions > 1,
         difference,
         // Optional: the comparison of bits is valid without it.

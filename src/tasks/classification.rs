@@ -1,5 +1,5 @@
 //! Shared parts of tasks with one label for each example: the loss, the record of an example, the
-//! metrics, and the counts of answers.
+//! metrics, and the counts of predictions.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -76,14 +76,14 @@ impl Predictions {
     }
 
     /// One outcome for each example, in the split's order. `labels` are those of the whole split.
-    /// `answers` has one entry for each of `batches`.
+    /// `predictions` has one entry for each of `batches`.
     pub fn outcomes(
         batches: &[BatchPlan],
-        answers: &[Predictions],
+        predictions: &[Predictions],
         labels: &[u32],
     ) -> Result<Vec<Outcome>> {
         let all = |of: fn(&Predictions) -> &Tensor| {
-            Tensor::cat(&answers.iter().map(of).collect::<Vec<_>>(), 0)
+            Tensor::cat(&predictions.iter().map(of).collect::<Vec<_>>(), 0)
         };
         let losses = all(|a| &a.losses)?.to_vec1::<f32>()?;
         let predictions = all(|a| &a.predictions)?.to_vec1::<u32>()?;
@@ -134,7 +134,7 @@ pub fn assess(run: &RunFolder, metrics: &[fn(&[Outcome]) -> f64]) -> error::Resu
     })
 }
 
-/// Counts a run's answers to the test examples of each class. Classes without a name are numbers.
+/// Counts a run's predictions for the test examples of each class. Classes without a name are numbers.
 pub fn confusion(run: &RunFolder) -> error::Result<Option<Confusion>> {
     let record: SpecRecord = run.read_json(RunFolder::SPEC)?;
     let provenance: Provenance = run.read_json(RunFolder::PROVENANCE)?;
@@ -143,7 +143,7 @@ pub fn confusion(run: &RunFolder) -> error::Result<Option<Confusion>> {
     Ok(confusion_of(&outcomes, &names, record.spec.model.classes()))
 }
 
-/// `outputs`: how many answers the model can give.
+/// `outputs`: how many classes the model can predict.
 fn confusion_of(outcomes: &[Outcome], names: &[String], outputs: usize) -> Option<Confusion> {
     let classes = outputs.max(names.len()).max(occurring(outcomes));
     // Before memory is taken for them.

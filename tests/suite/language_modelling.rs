@@ -205,7 +205,7 @@ fn a_repeated_run_is_equal_to_the_bit() {
     let own = run_of(first.path(), "vlora");
     let verify = vlora(first.path(), &["verify", own.to_str().unwrap(), "--full"]);
     assert_eq!(verify.code, 0, "{}", verify.err);
-    assert!(verify.out.contains("equal to the bit; another seed changes its"), "{}", verify.out);
+    assert!(verify.out.contains("bitwise identical; another seed changes its"), "{}", verify.out);
 }
 
 /// The same text in every format trains the same model.

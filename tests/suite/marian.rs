@@ -228,7 +228,7 @@ fn a_reference_arm_is_only_tested() {
     assert_eq!(fs::read(experiment.join("table.md")).unwrap(), before);
     // It is repeated as a whole, and its test stands in TensorBoard's files.
     let verified = run(&["verify", folder.to_str().unwrap()]);
-    assert!(verified.contains("the whole run: equal to the bit\n"), "{verified}");
+    assert!(verified.contains("the whole run: bitwise identical\n"), "{verified}");
     let events = dir.path().join("events");
     let written =
         vlora(dir.path(), &["report", "results/tiny", "--tensorboard", events.to_str().unwrap()]);

@@ -822,9 +822,9 @@ fn notes_say_once_what_arms_share() {
     assert_eq!(got.len(), 4, "{got:?}");
     assert_eq!(
         got[2],
-        "Model and training: `baseline`, `vlora`: peak rate 0.003; weight decay 0.05."
+        "Model and training: `baseline`, `vlora`: peak learning rate 0.003; weight decay 0.05."
     );
-    assert_eq!(got[3], "Model and training: `slow`: peak rate 0.5; weight decay 0.");
+    assert_eq!(got[3], "Model and training: `slow`: peak learning rate 0.5; weight decay 0.");
 }
 
 /// The differences of the table, sorted, each with its arm's mark and its interval.

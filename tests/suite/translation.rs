@@ -131,7 +131,7 @@ fn every_kind_of_arm_translates_and_leaves_its_evidence() {
     let again = vlora(dir.path(), &["report", "results/tiny"]);
     assert_eq!((again.code, again.err.as_str()), (0, ""));
     assert_eq!(fs::read(&written).unwrap(), before);
-    answers_without_a_model_stand_beside(&dir.path().join("results/tiny"), &table);
+    trivial_baselines_have_a_table(&dir.path().join("results/tiny"), &table);
     // The run's own weights give its own outcomes.
     let evaluate = ["evaluate", baseline.to_str().unwrap(), "--spec", "tiny.yaml"];
     let told = vlora(dir.path(), &[&evaluate[..], &["--out", "again.jsonl"], &DEVICE].concat());
@@ -169,8 +169,8 @@ fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
 }
 
 /// What copying and the dictionary reach, the paired bootstrap, and sample outputs of every arm.
-fn answers_without_a_model_stand_beside(results: &Path, table: &str) {
-    for part in ["Answers without a model", "copying the source", "bootstrap p, largest"] {
+fn trivial_baselines_have_a_table(results: &Path, table: &str) {
+    for part in ["Trivial baselines", "copying the source", "bootstrap p, largest"] {
         assert!(table.contains(part), "{part}: {table}");
     }
     let references = rows(&results.join("trivial-baselines.csv"));
@@ -213,7 +213,7 @@ fn answers_without_a_model_stand_beside(results: &Path, table: &str) {
         }
     }
     assert_eq!(samples.matches("\n## ").count(), 20);
-    assert!(page.contains("Sample outputs") && page.contains("Answers without a model"));
+    assert!(page.contains("Sample outputs") && page.contains("Trivial baselines"));
 }
 
 /// Some of the places that samples are taken from, with their sentences.
@@ -690,7 +690,10 @@ fn faulty_corpora_and_specs_are_refused() {
     for (field, parts) in [
         ("training={select: best, patience: 2}", ["training.patience", "at least 3"]),
         ("training={average_last: 3, epochs: 4, steps: 5}", ["2 epochs within", "at most 2"]),
-        ("training={warmup_steps: 1000, epochs: 2}", ["the peak rate is never", "1000, and"]),
+        (
+            "training={warmup_steps: 1000, epochs: 2}",
+            ["the peak learning rate is never", "1000, and"],
+        ),
         (
             "training={schedule: inverse-sqrt, warmup_ratio: 0.001, epochs: 2}",
             ["the warm-up has no step", "counts from its end"],

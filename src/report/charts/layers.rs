@@ -42,11 +42,7 @@ pub fn logit_lens_panels(summary: &Summary) -> Option<Panels> {
     let mut panels =
         vec![panel(format!("Log-likelihood of the truth (nats), {split}"), &likelihoods)];
     // A metric that is the loss itself would show the same again, upside down.
-    let is_loss = arms.iter().all(|(layers, _)| {
-        let both = layers.log_likelihood.iter().flatten().zip(layers.metric.iter().flatten());
-        both.into_iter().all(|(likelihood, metric)| *metric == -likelihood)
-    });
-    if !is_loss {
+    if !metric.is_loss() {
         panels.push(panel(format!("{} {}", capitalised(&split), metric.title()), &metrics));
     }
     let entries =

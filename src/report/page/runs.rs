@@ -58,7 +58,7 @@ fn finished(arm: &ArmSummary, run: &FinishedRun, metric: &Metric) -> Markup {
                 @if let Some(pair) = difference {
                     (fact("minus the baseline's", crate::report::numbers::signed(metric, pair.difference)))
                 }
-                @if !run.assessment.scores.compare_by_loss() {
+                @if !metric.is_loss() {
                     (fact("test loss", format!("{:.4}", result.test_loss)))
                 }
                 (fact("parameters", count(result.parameters)))

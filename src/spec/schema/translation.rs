@@ -116,13 +116,6 @@ pub enum TranslationTokenizerKind {
     Unigram,
 }
 
-impl TranslationTokenizerKind {
-    /// Whether it has a stated number of tokens.
-    pub fn has_vocabulary(self) -> bool {
-        self != TranslationTokenizerKind::Words
-    }
-}
-
 /// How characters are brought to the same form before a text becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

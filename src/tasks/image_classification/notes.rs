@@ -20,7 +20,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
             figures(std)
         ),
         (_, Some(_)) => "the spec's figures".into(),
-        (_, None) => "the training split's mean and deviation".into(),
+        (_, None) => "the training split's mean and standard deviation".into(),
     };
     Setting {
         model: spec.model.as_vit().map(model).unwrap_or_default(),
@@ -156,7 +156,7 @@ pub fn evaluation_notes(normalize: &Normalize, fields: &TaskFields) -> Vec<Strin
     let from = match PixelSource::of(fields) {
         Some(PixelSource::Spec) => "the spec's figures",
         Some(PixelSource::Start) => "the checkpoint's own figures",
-        Some(PixelSource::Measured) | None => "the training split's mean and deviation",
+        Some(PixelSource::Measured) | None => "the training split's mean and standard deviation",
     };
     let (mean, std) = (figures(&normalize.mean), figures(&normalize.std));
     let pixels = format!("pixels normalised by {from} (mean {mean}, deviation {std})");

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::language::Window;
 use crate::error::Result;
-use crate::results::{Assessment, Better, Metric, Provenance, RunFolder, Scores, TrivialBaseline};
+use crate::results::{
+    Assessment, Better, LOSS_NAME, Metric, Provenance, RunFolder, Scores, TrivialBaseline,
+};
 use crate::tasks::perplexity::{PERPLEXITY, perplexity};
 
 /// The field of `provenance.json` with the SHA-256 of the test split's tokens.
@@ -32,7 +34,7 @@ pub struct Outcome {
 
 /// Mean cross-entropy of a token.
 pub const LOSS: Metric = Metric {
-    name: "loss",
+    name: LOSS_NAME,
     unit: "nats",
     difference_unit: "nats",
     scale: 1.0,

@@ -74,9 +74,9 @@ fn architecture(m: &EncoderDecoderSpec) -> String {
         NormPlacement::Pre => "pre-norm",
     };
     let last = match m.final_norm {
-        FinalNorm::Both => "a norm behind both stacks",
-        FinalNorm::Decoder => "a norm behind the decoder",
-        FinalNorm::None => "no norm behind the stacks",
+        FinalNorm::Both => "a final norm in both stacks",
+        FinalNorm::Decoder => "a final norm in the decoder",
+        FinalNorm::None => "no final norm",
     };
     let positions = match m.position_embedding {
         PositionKind::Learned => "learned",
