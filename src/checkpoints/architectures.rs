@@ -66,7 +66,7 @@ pub fn read(fields: &Fields) -> Result<BaseModel> {
     read(fields)
 }
 
-/// The error for a description with neither `model_type` nor timm's `architecture`.
+/// The error for a config with neither `model_type` nor timm's `architecture`.
 fn no_architecture(fields: &Fields) -> Fault {
     let class = fields.get("architectures").and_then(|all| all[0].as_str());
     let kind = KINDS.iter().find(|(_, start, _)| class.is_some_and(|c| c.starts_with(start)));
@@ -149,7 +149,7 @@ fn labels(fields: &Fields) -> Result<Option<Vec<String>>> {
     Ok(names)
 }
 
-/// Fields of a ViT's description that define what the model computes. Each is read here.
+/// Fields of a ViT's config that define what the model computes. Each is read here.
 const VIT: [&str; 15] = [
     "hidden_act",
     "hidden_size",
@@ -168,7 +168,7 @@ const VIT: [&str; 15] = [
     "qkv_bias",
 ];
 
-/// The first field of the description that this project's ViT does not support.
+/// The first field of the config that this project's ViT does not support.
 fn unsupported(fields: &Fields, hidden_act: MlpActivation, qkv_bias: bool) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
@@ -244,7 +244,7 @@ const HARMLESS_TO_TEXTS: [&str; 8] = [
     "seq_classif_dropout",
 ];
 
-/// The first field of the description that this project's text encoder does not support.
+/// The first field of the config that this project's text encoder does not support.
 fn unsupported_text(fields: &Fields) -> Option<Unsupported> {
     let no = |field: &str, found: String, expected: &str| {
         Some(Unsupported { field: field.into(), found, expected: expected.into() })
@@ -319,7 +319,7 @@ fn distilbert(fields: &Fields) -> Result<BaseModel> {
     }))
 }
 
-/// Fields of GPT-2's description that define what the model computes. Each is read here.
+/// Fields of GPT-2's config that define what the model computes. Each is read here.
 const GPT2: [&str; 17] = [
     "activation_function",
     "add_cross_attention",
@@ -378,7 +378,7 @@ fn gpt2(fields: &Fields) -> Result<BaseModel> {
     }))
 }
 
-/// The first field of the description that this project's decoder does not support. `dropout` are the
+/// The first field of the config that this project's decoder does not support. `dropout` are the
 /// rates of the residual stream and of the embedding.
 fn unsupported_gpt2(fields: &Fields, dropout: (f64, f64)) -> Result<Option<Unsupported>> {
     let no = |field: &str, found: String, expected: String| {

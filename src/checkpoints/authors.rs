@@ -41,7 +41,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
         return authors_transformer::import(file, hints);
     }
     file.only_floats(|_| false)?;
-    // Their model is based on timm's, so the description may be timm's too.
+    // Their model is based on timm's, so the config may be timm's too.
     let described = described(file)?;
     refuse_variants(file, "attn.qkv")?;
     let [blocks, ..] = STACKS;

@@ -3,7 +3,7 @@
 //!
 //! Names are those of [`pytorch`](super::pytorch), with the layers in [`compounds`](super::compounds).
 //! `TransformerVLoRA` itself has neither embeddings nor an output layer, so a state of it alone is refused.
-//! What no tensor shows comes from PyTorch's description beside the file, or from the run that starts from
+//! What no tensor shows comes from PyTorch's config beside the file, or from the run that starts from
 //! it.
 //!
 //! Increments of the packed matrix of cross-attention are refused: queries, keys and values are three matrices

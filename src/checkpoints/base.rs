@@ -1,4 +1,4 @@
-//! The description of a base model of the Hub, by the `model_type` in its `config.json`.
+//! The config of a base model of the Hub, by the `model_type` in its `config.json`.
 //!
 //! | `model_type` | what it is | what can be done with it |
 //! |---|---|---|
@@ -21,7 +21,7 @@ use super::unsupported::Unsupported;
 use crate::error::{Fault, Result};
 use crate::spec::MlpActivation;
 
-/// A base model's description.
+/// A base model's config.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BaseModel {
     Vit(VitConfig),
@@ -142,67 +142,69 @@ pub struct StackConfig {
 }
 
 impl BaseModel {
-    /// Hugging Face's ViT. Errors if this program cannot train it; `path` names the description.
+    /// Hugging Face's ViT. Errors if it is another model or cannot be trained; `path` names the config.
     pub fn vit(&self, path: &Path) -> Result<&VitConfig> {
-        self.trainable(path)?;
-        match self {
-            BaseModel::Vit(vit) => Ok(vit),
-            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
-                .found(self)
-                .expected("that of a Hugging Face ViT, model_type `vit`")
-                .into()),
-        }
+        self.expect(path, "that of a Hugging Face ViT, model_type `vit`", |model| match model {
+            BaseModel::Vit(vit) => Some(vit),
+            _ => None,
+        })
     }
 
-    /// BERT or DistilBERT. Errors if this program cannot train it; `path` names the description.
+    /// BERT or DistilBERT. Errors if it is another model or cannot be trained; `path` names the config.
     pub fn bert(&self, path: &Path) -> Result<&BertConfig> {
-        self.trainable(path)?;
-        match self {
-            BaseModel::Bert(bert) => Ok(bert),
-            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
-                .found(self)
-                .expected("that of a text encoder, model_type `bert` or `distilbert`")
-                .into()),
-        }
+        self.expect(path, "that of a text encoder, model_type `bert` or `distilbert`", |model| {
+            match model {
+                BaseModel::Bert(bert) => Some(bert),
+                _ => None,
+            }
+        })
     }
 
-    /// GPT-2. Errors if this program cannot train it; `path` names the description.
+    /// GPT-2. Errors if it is another model or cannot be trained; `path` names the config.
     pub fn gpt2(&self, path: &Path) -> Result<&Gpt2Config> {
-        self.trainable(path)?;
-        match self {
-            BaseModel::Gpt2(gpt2) => Ok(gpt2),
-            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
-                .found(self)
-                .expected("that of a decoder, model_type `gpt2`")
-                .into()),
-        }
+        self.expect(path, "that of a decoder, model_type `gpt2`", |model| match model {
+            BaseModel::Gpt2(gpt2) => Some(gpt2),
+            _ => None,
+        })
     }
 
-    /// Marian. Errors if this program cannot train it; `path` names the description.
+    /// Marian. Errors if it is another model or cannot be trained; `path` names the config.
     pub fn marian(&self, path: &Path) -> Result<&MarianConfig> {
-        self.trainable(path)?;
-        match self {
-            BaseModel::Marian(config) => Ok(config),
-            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
-                .found(self)
-                .expected("that of a translation model, model_type `marian`")
-                .into()),
-        }
+        self.expect(path, "that of a translation model, model_type `marian`", |model| match model {
+            BaseModel::Marian(config) => Some(&**config),
+            _ => None,
+        })
     }
 
-    /// PyTorch's Transformer. Errors if this program cannot train it; `path` names the description.
+    /// PyTorch's Transformer. Errors if it is another model or cannot be trained; `path` names the config.
     pub fn pytorch(&self, path: &Path) -> Result<&PytorchConfig> {
-        self.trainable(path)?;
-        match self {
-            BaseModel::Pytorch(config) => Ok(config),
-            _ => Err(Fault::of_file(path, "the description is of another form than the weights")
-                .found(self)
-                .expected("that of PyTorch's Transformer, model_type `torch.nn.Transformer`")
-                .into()),
-        }
+        self.expect(
+            path,
+            "that of PyTorch's Transformer, model_type `torch.nn.Transformer`",
+            |model| match model {
+                BaseModel::Pytorch(config) => Some(&**config),
+                _ => None,
+            },
+        )
     }
 
-    /// Errors if this program cannot train the model; `path` names the description.
+    /// What `pick` finds. Errors if that is nothing, or if this program cannot train the model.
+    fn expect<'a, T>(
+        &'a self,
+        path: &Path,
+        expected: &str,
+        pick: impl FnOnce(&'a BaseModel) -> Option<&'a T>,
+    ) -> Result<&'a T> {
+        self.trainable(path)?;
+        pick(self).ok_or_else(|| {
+            Fault::of_file(path, "the config is of another architecture than the weights")
+                .found(self)
+                .expected(expected)
+                .into()
+        })
+    }
+
+    /// Errors if this program cannot train the model; `path` names the config.
     pub fn trainable(&self, path: &Path) -> Result<()> {
         let fault = || {
             Fault::of_file(path, "models of this kind cannot be trained or imported yet")
@@ -212,34 +214,28 @@ impl BaseModel {
                 )
         };
         match self {
-            BaseModel::Vit(VitConfig { unsupported, .. }) => match unsupported {
-                Some(unsupported) => Err(unsupported.fault(path).into()),
-                None => Ok(()),
-            },
-            BaseModel::Timm(timm) => match &timm.unsupported {
-                Some(unsupported) => Err(unsupported.fault(path).into()),
-                None => Ok(()),
-            },
-            BaseModel::Bert(bert) => match (bert.kind, &bert.unsupported) {
-                (BertKind::Roberta | BertKind::Electra, _) => {
-                    Err(fault().help("`vlora spectrum` reads it").into())
-                }
-                (_, Some(unsupported)) => Err(unsupported.fault(path).into()),
-                (BertKind::Bert | BertKind::DistilBert, None) => Ok(()),
-            },
-            BaseModel::Gpt2(gpt2) => match &gpt2.unsupported {
-                Some(unsupported) => Err(unsupported.fault(path).into()),
-                None => Ok(()),
-            },
-            BaseModel::Pytorch(config) => match &config.unsupported {
-                Some(unsupported) => Err(unsupported.fault(path).into()),
-                None => Ok(()),
-            },
-            BaseModel::Marian(config) => match &config.unsupported {
-                Some(unsupported) => Err(unsupported.fault(path).into()),
-                None => Ok(()),
-            },
-            BaseModel::T5(_) => Err(fault().into()),
+            BaseModel::T5(_) => return Err(fault().into()),
+            BaseModel::Bert(BertConfig { kind: BertKind::Roberta | BertKind::Electra, .. }) => {
+                return Err(fault().help("`vlora spectrum` reads it").into());
+            }
+            _ => {}
+        }
+        match self.unsupported() {
+            Some(unsupported) => Err(unsupported.fault(path).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The first field that this project's models do not support.
+    fn unsupported(&self) -> Option<&Unsupported> {
+        match self {
+            BaseModel::Vit(config) => config.unsupported.as_ref(),
+            BaseModel::Timm(config) => config.unsupported.as_ref(),
+            BaseModel::Bert(config) => config.unsupported.as_ref(),
+            BaseModel::Gpt2(config) => config.unsupported.as_ref(),
+            BaseModel::Pytorch(config) => config.unsupported.as_ref(),
+            BaseModel::Marian(config) => config.unsupported.as_ref(),
+            BaseModel::T5(_) => None,
         }
     }
 

@@ -87,7 +87,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let theirs = |name: &str| theirs(name, config.kind, if prefixed { prefix } else { "" });
     let mut renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
     let model = model(&renamed, config, pool, hints.new_head)?;
-    check_description(&path, config, &model, hints.new_head.is_some())?;
+    check_config(&path, config, &model, hints.new_head.is_some())?;
     // The width has been checked, so the memory of the new head is that of a sound model.
     if let Some(classes) = hints.new_head {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
@@ -190,9 +190,9 @@ fn model(
     })
 }
 
-/// Checks the description against the tensors' shapes. The labels are checked only if the head is
+/// Checks the config against the tensors' shapes. The labels are checked only if the head is
 /// kept.
-fn check_description(
+fn check_config(
     path: &Path,
     config: &BertConfig,
     model: &EncoderSpec,
@@ -258,7 +258,7 @@ fn theirs(ours: &str, kind: BertKind, prefix: &str) -> String {
     renamed.unwrap_or_else(|| format!("{prefix}{ours}"))
 }
 
-/// The files of a `BertForSequenceClassification`'s folder for a dense model. The description comes
+/// The files of a `BertForSequenceClassification`'s folder for a dense model. The config comes
 /// last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let no = |found: &str, expected: &str| {

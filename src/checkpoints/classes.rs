@@ -36,7 +36,7 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
             .expected(format!("the data's names; only in the data: {}", text(only_data)))
             .help(
                 "`start.head: new` trains a head for the data's classes; where both mean the same, \
-                   give them the same names, in the dataset's card or the checkpoint's description",
+                   give them the same names, in the dataset's card or the checkpoint's config",
             )
             .into());
     }
@@ -55,7 +55,7 @@ pub fn match_classes(checkpoint: &[String], data: &[String]) -> Result<ClassMatc
     Ok(ClassMatch::Permuted(data.iter().filter_map(|name| rows.get(name).copied()).collect()))
 }
 
-/// The fields `id2label` and `label2id` of a Hugging Face description. Classes without names are
+/// The fields `id2label` and `label2id` of a Hugging Face config. Classes without names are
 /// `LABEL_0` and so on. Of classes of one name, `label2id` has the last, as in transformers.
 pub fn label_fields(classes: usize, names: &[String]) -> (Map<String, Value>, Map<String, Value>) {
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| format!("LABEL_{class}"));

@@ -26,7 +26,7 @@ pub fn first_of(names: &[&str]) -> String {
     }
 }
 
-/// Errors if a size in the description at `path` contradicts the weights. Each size is the field,
+/// Errors if a size in the config at `path` contradicts the weights. Each size is the field,
 /// its value, the value in the weights, and the tensor that shows that value.
 pub fn expect_agreement(path: &Path, sizes: &[(&str, usize, usize, &str)]) -> Result<()> {
     match sizes.iter().find(|(_, said, shown, _)| said != shown) {

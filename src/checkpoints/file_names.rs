@@ -4,7 +4,7 @@
 pub const MODEL: &str = "model.safetensors";
 /// The index of weights in several files.
 pub const INDEX: &str = "model.safetensors.index.json";
-/// The model's description.
+/// The model's config.
 pub const CONFIG: &str = "config.json";
 /// The preprocessing of images.
 pub const PREPROCESSOR: &str = "preprocessor_config.json";

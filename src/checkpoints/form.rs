@@ -84,7 +84,7 @@ impl Form {
             Form::Marian => "Folder of Hugging Face's MarianMTModel; it is only read",
             Form::Pytorch => {
                 "Folder with the state dict of a torch.nn.Transformer and its embeddings, and a \
-                 description; increments are merged into the weights"
+                 config; increments are merged into the weights"
             }
         }
     }
@@ -132,7 +132,7 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
     if let Some((path, base)) = beside(&file.path).filter(|_| !names.is_empty()) {
-        // If the description is of an unsupported model, its error is clearer than one about names.
+        // If the config is of an unsupported model, its error is clearer than one about names.
         base?.trainable(&path)?;
     }
     if any(&bert::is_bert_name) {

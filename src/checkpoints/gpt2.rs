@@ -108,7 +108,7 @@ fn turned(file: &TensorFile, name: &str, tensor: &Tensor, sides: [usize; 2]) -> 
     .into())
 }
 
-/// Checks a stored output layer that is the word embedding by the description.
+/// Checks a stored output layer that is the word embedding by the config.
 fn tied(file: &TensorFile, head: Option<&Tensor>, words: Option<&Tensor>) -> Result<()> {
     let (Some(head), Some(words)) = (head, words) else { return Ok(()) };
     let equal = head.dims() == words.dims() && head.ne(words)?.max_all()?.to_scalar::<u8>()? == 0;
@@ -118,15 +118,13 @@ fn tied(file: &TensorFile, head: Option<&Tensor>, words: Option<&Tensor>) -> Res
     Err(Fault::of_file(&file.path, "the output layer is not the word embedding")
         .tensor(HEAD)
         .found("other values or another shape")
-        .expected(format!(
-            "those of {WORDS}, since the description does not set tie_word_embeddings"
-        ))
+        .expected(format!("those of {WORDS}, since the config does not set tie_word_embeddings"))
         .help("`\"tie_word_embeddings\": false` in config.json keeps both")
         .into())
 }
 
 /// The model by the shapes of its tensors. Only values that no shape shows come from the
-/// description.
+/// config.
 fn model(renamed: &Renamed, config: &Gpt2Config) -> Result<DecoderSpec> {
     let rows = |name: &str, meaning: &str| renamed.dims::<2>(name, meaning);
     let [vocabulary, dim] = rows(WORDS, "[vocabulary, dim] of the word embedding")?;
@@ -153,7 +151,7 @@ fn theirs(ours: &str, prefix: &str) -> String {
     if ours == HEAD { ours.to_string() } else { format!("{prefix}{ours}") }
 }
 
-/// The files of a `GPT2LMHeadModel`'s folder for a dense model. The description comes last. A model
+/// The files of a `GPT2LMHeadModel`'s folder for a dense model. The config comes last. A model
 /// without biases gets zeros, which compute the same.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let Some(model) = dense.model.as_decoder() else {

@@ -22,7 +22,7 @@ pub struct Hints {
     pub new_head: Option<usize>,
     /// The input of a text encoder's new classifier; None means the pooler if there is one.
     pub pool: Option<TextPool>,
-    /// The model of the run that starts from the file. Where a file shows sizes alone and no description
+    /// The model of the run that starts from the file. Where a file shows sizes alone and no config
     /// lies beside it, its model computes as this one does.
     pub model: Option<ModelSpec>,
 }

@@ -74,7 +74,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let model = renamed.vit(config.num_attention_heads, config.layer_norm_eps)?;
     let mut checkpoint = renamed.checkpoint(model.clone().into(), None, None)?;
     let new_head = hints.new_head.is_some();
-    check_description(&path, config, &model, new_head)?;
+    check_config(&path, config, &model, new_head)?;
     // A new head has other classes.
     let class_names = if new_head { Vec::new() } else { config.class_names.clone() };
     let folder = file.path.parent().unwrap_or(Path::new(""));
@@ -83,14 +83,9 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Checks the description against the tensors' shapes. The labels are checked only if the head is
+/// Checks the config against the tensors' shapes. The labels are checked only if the head is
 /// kept.
-fn check_description(
-    path: &Path,
-    config: &VitConfig,
-    model: &VitSpec,
-    new_head: bool,
-) -> Result<()> {
+fn check_config(path: &Path, config: &VitConfig, model: &VitSpec, new_head: bool) -> Result<()> {
     let labels = config.num_labels.filter(|_| !new_head).unwrap_or(model.classes);
     let patch = "the patch embedding's shape";
     let sizes = [
@@ -186,7 +181,7 @@ fn theirs(ours: &str, prefix: &str) -> String {
     name().unwrap_or_else(|| ours.to_string())
 }
 
-/// The files of a Hugging Face folder for a dense model. The description comes last.
+/// The files of a Hugging Face folder for a dense model. The config comes last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let Some(model) = dense.model.as_vit() else {
         return Err(Fault::new("Hugging Face's ViT cannot hold this model")

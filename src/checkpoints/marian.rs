@@ -190,7 +190,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     renamed.checkpoint(model.into(), None, None)
 }
 
-/// The pieces in the order of the file's rows. Errors unless they agree with the description.
+/// The pieces in the order of the file's rows. Errors unless they agree with the config.
 fn vocabulary(weights: &Path, config: &MarianConfig) -> Result<Vocabulary> {
     let path = weights.with_file_name(VOCABULARY);
     let bytes = std::fs::read(&path).map_err(|e| {
@@ -318,7 +318,7 @@ fn model(renamed: &Renamed, config: &MarianConfig, rows: usize) -> Result<Encode
         embedding_init: EmbeddingInit::default(),
         attention_init: AttentionInit::default(),
         activation: config.activation,
-        // PyTorch's default; the description has no field for it.
+        // PyTorch's default; the config has no field for it.
         norm_eps: 1e-5,
         dropout: config.dropout,
         attention_dropout: config.attention_dropout,

@@ -1,4 +1,4 @@
-//! The description of a Marian model: its `config.json`.
+//! The config of a Marian model: its `config.json`.
 
 use std::ops::RangeInclusive;
 

@@ -17,7 +17,7 @@
 //! | hf-vit | `ViTForImageClassification` with its `config.json`, dense | |
 //!
 //! Base models of the Hub are folders too. [`needed`] selects their files from a repository, and
-//! [`read_base`] reads their description.
+//! [`read_base`] reads their config.
 
 mod activation;
 mod adapt;

@@ -24,7 +24,7 @@ use super::compact::file_bytes;
 use super::file::{TensorFile, same};
 use super::file_names::{CONFIG, MODEL};
 use super::hints::Hints;
-use super::pytorch_config::{Described, MODEL_TYPE, PytorchConfig, description};
+use super::pytorch_config::{MODEL_TYPE, PytorchConfig, TransformerOptions, config};
 use super::read_base::beside;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
@@ -157,17 +157,17 @@ fn unpacked(
     Ok(ours)
 }
 
-/// How the model computes: by the description beside the weights, else by the run that starts from them.
+/// How the model computes: by the config beside the weights, else by the run that starts from them.
 fn described(
     file: &TensorFile,
     hints: &Hints,
-) -> Result<(Described, Option<(PathBuf, PytorchConfig)>)> {
+) -> Result<(TransformerOptions, Option<(PathBuf, PytorchConfig)>)> {
     if let Some((path, base)) = beside(&file.path) {
         let config = base?.pytorch(&path)?.clone();
         return Ok((config.described.clone(), Some((path, config))));
     }
     if let Some(spec) = hints.model.as_ref().and_then(ModelSpec::as_encoder_decoder) {
-        return Ok((Described::of(spec), None));
+        return Ok((TransformerOptions::of(spec), None));
     }
     Err(Fault::of_file(&file.path, "the file does not say how the model computes")
         .found(format!("no {CONFIG} beside it that describes the model"))
@@ -241,7 +241,11 @@ fn tied(
 }
 
 /// The model by the shapes of its tensors. Only values that no shape shows come from `described`.
-fn model(renamed: &Renamed, described: &Described, tied: bool) -> Result<EncoderDecoderSpec> {
+fn model(
+    renamed: &Renamed,
+    described: &TransformerOptions,
+    tied: bool,
+) -> Result<EncoderDecoderSpec> {
     let has = |name: &str| renamed.tensors.contains_key(name);
     if ![EMBEDDING, SOURCE, TARGET].into_iter().any(has) {
         return Err(Fault::of_file(renamed.path, "the state has no embeddings")
@@ -340,7 +344,7 @@ pub fn state_bytes(tensors: BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     file_bytes(&tensors.into_iter().map(named).collect(), "format", "pt".into())
 }
 
-/// The files of a folder for a dense model. The description comes last.
+/// The files of a folder for a dense model. The config comes last.
 pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let Some(model) = dense.model.as_encoder_decoder() else {
         return Err(Fault::new("PyTorch's Transformer cannot hold this model")
@@ -349,7 +353,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             .help("--to compact holds it")
             .into());
     };
-    let config = serde_json::to_string_pretty(&description(model))
+    let config = serde_json::to_string_pretty(&config(model))
         .map_err(|e| Error::from(Fault::failed(format!("{CONFIG} cannot be written: {e}"))))?;
     Ok(vec![
         (MODEL.into(), state_bytes(state(dense, model)?)?),

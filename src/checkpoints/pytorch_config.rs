@@ -1,7 +1,7 @@
-//! The description of a state of `torch.nn.Transformer` with embeddings around it: a `config.json` beside
+//! The config of a state of `torch.nn.Transformer` with embeddings around it: a `config.json` beside
 //! the weights.
 //!
-//! A state dict holds sizes, but not how the model computes, and PyTorch writes no description. So this one
+//! A state dict holds sizes, but not how the model computes, and PyTorch writes no config. So this one
 //! is this program's. `model_type` is `torch.nn.Transformer`. Fields of the Transformer have the names and
 //! defaults of its constructor's arguments. What is around it has the names of a spec, and no defaults where
 //! the model would compute something else. Sizes may be left out, since the weights show them.
@@ -16,13 +16,13 @@ use super::unsupported::{UNKNOWN_FIELD, Unsupported};
 use crate::error::{Fault, Result};
 use crate::spec::{EncoderDecoderSpec, MlpActivation, NormPlacement, PositionKind};
 
-/// The `model_type` of this description.
+/// The `model_type` of this config.
 pub const MODEL_TYPE: &str = "torch.nn.Transformer";
 
-/// A description whose fields have the right types.
+/// A config whose fields have the right types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PytorchConfig {
-    pub described: Described,
+    pub described: TransformerOptions,
     /// Sizes that the weights show, too: field and value.
     sizes: Vec<(&'static str, usize)>,
     /// The first field that this project's model does not support.
@@ -31,7 +31,7 @@ pub struct PytorchConfig {
 
 /// What a model is besides the sizes of its tensors.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Described {
+pub struct TransformerOptions {
     pub heads: usize,
     pub norm: NormPlacement,
     pub norm_eps: f64,
@@ -47,10 +47,10 @@ pub struct Described {
     pub activation_dropout: f64,
 }
 
-impl Described {
+impl TransformerOptions {
     /// What a model of this spec is.
-    pub fn of(spec: &EncoderDecoderSpec) -> Described {
-        Described {
+    pub fn of(spec: &EncoderDecoderSpec) -> TransformerOptions {
+        TransformerOptions {
             heads: spec.heads,
             norm: spec.norm,
             norm_eps: spec.norm_eps,
@@ -66,7 +66,7 @@ impl Described {
     }
 }
 
-/// Sizes that a description may repeat.
+/// Sizes that a config may repeat.
 const SIZES: [&str; 6] = [
     "d_model",
     "dim_feedforward",
@@ -115,7 +115,7 @@ fn name_of<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static s
     choices.iter().find(|(_, choice)| choice == value).map_or("", |(name, _)| name)
 }
 
-/// Reads the description. It is boxed, since it is larger than the others.
+/// Reads the config. It is boxed, since it is larger than the others.
 pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
     const SIZE: std::ops::RangeInclusive<usize> = 1..=1 << 24;
     let position_embedding = fields.one_of("position_embedding", &POSITIONS, None)?;
@@ -133,7 +133,7 @@ pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
         true => NormPlacement::Pre,
         false => NormPlacement::Post,
     };
-    let described = Described {
+    let described = TransformerOptions {
         heads: fields.whole("nhead", 1..=1 << 20)?,
         norm,
         norm_eps: fields.positive_or("layer_norm_eps", 1.0, 1e-5)?,
@@ -158,7 +158,7 @@ pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
 }
 
 impl PytorchConfig {
-    /// Errors if the description at `path` contradicts the weights, which show `model`.
+    /// Errors if the config at `path` contradicts the weights, which show `model`.
     pub fn check(&self, path: &Path, model: &EncoderDecoderSpec) -> Result<()> {
         let heads = self.described.heads;
         if !model.dim.is_multiple_of(heads) {
@@ -186,8 +186,8 @@ impl PytorchConfig {
     }
 }
 
-/// The description of a model.
-pub fn description(model: &EncoderDecoderSpec) -> Value {
+/// The config of a model.
+pub fn config(model: &EncoderDecoderSpec) -> Value {
     json!({
         "activation": name_of(&ACTIVATIONS, &model.activation),
         "activation_dropout": model.activation_dropout,

@@ -1,4 +1,4 @@
-//! Reads a model's description: the `config.json` in its folder.
+//! Reads a model's config: the `config.json` in its folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use super::file_names::CONFIG;
 use super::{architectures, tokenizer};
 use crate::error::{Fault, Result};
 
-/// Reads the description in a model's folder. If a text model has a tokenizer there, it is checked
-/// against the description.
+/// Reads the config in a model's folder. If a text model has a tokenizer there, it is checked
+/// against the config.
 pub fn read_base(folder: &Path) -> Result<BaseModel> {
     let base = read_config(&folder.join(CONFIG))?;
     if let Some(vocab_size) = base.vocab_size() {
@@ -24,14 +24,14 @@ pub fn read_base(folder: &Path) -> Result<BaseModel> {
 /// Reads a `config.json`.
 pub fn read_config(path: &Path) -> Result<BaseModel> {
     let bytes = fs::read(path).map_err(|e| {
-        Fault::of_file(path, "the model's description cannot be read")
+        Fault::of_file(path, "the model's config cannot be read")
             .found(e)
             .expected(format!("the {CONFIG} that Hugging Face keeps beside the weights"))
     })?;
     BaseModel::parse(path, &bytes)
 }
 
-/// The description beside a weights file, with its path. None unless there is one with a
+/// The config beside a weights file, with its path. None unless there is one with a
 /// `model_type` or timm's `architecture`.
 pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
     let path = weights.with_file_name(CONFIG);
@@ -45,7 +45,7 @@ pub fn beside(weights: &Path) -> Option<(PathBuf, Result<BaseModel>)> {
 impl BaseModel {
     /// Parses a `config.json`; `path` names it in errors.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<BaseModel> {
-        let fields = Fields::parse(path, bytes, "the model's description")?;
+        let fields = Fields::parse(path, bytes, "the model's config")?;
         architectures::read(&fields)
     }
 }

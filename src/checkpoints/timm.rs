@@ -50,21 +50,23 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     with_metadata(renamed.checkpoint(model.into(), None, None)?, described, hints)
 }
 
-/// The description beside the weights, if it is timm's.
+/// The config beside the weights, if it is timm's.
 pub fn described(file: &TensorFile) -> Result<Option<(PathBuf, TimmConfig)>> {
     let Some((path, base)) = beside(&file.path) else { return Ok(None) };
     let base = base?;
     base.trainable(&path)?;
     match base {
         BaseModel::Timm(config) => Ok(Some((path, *config))),
-        other => Err(Fault::of_file(&path, "the description is of another form than the weights")
-            .found(other)
-            .expected("timm's, with its `architecture`")
-            .into()),
+        other => {
+            Err(Fault::of_file(&path, "the config is of another architecture than the weights")
+                .found(other)
+                .expected("timm's, with its `architecture`")
+                .into())
+        }
     }
 }
 
-/// The number of heads from the description, else from the caller's hints.
+/// The number of heads from the config, else from the caller's hints.
 pub fn heads(
     renamed: &Renamed,
     described: Option<&(PathBuf, TimmConfig)>,
@@ -76,8 +78,8 @@ pub fn heads(
     }
 }
 
-/// Adds the description's class names and normalisation to the checkpoint. Errors if the
-/// description contradicts the weights.
+/// Adds the config's class names and normalisation to the checkpoint. Errors if the
+/// config contradicts the weights.
 pub fn with_metadata(
     mut checkpoint: Checkpoint,
     described: Option<(PathBuf, TimmConfig)>,

@@ -14,7 +14,7 @@ use super::unsupported::{UNKNOWN_FIELD, Unsupported};
 use crate::error::{Fault, Result};
 use crate::spec::{Normalize, Pool, VitSpec};
 
-/// A description whose fields have the right types.
+/// A config whose fields have the right types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimmConfig {
     pub architecture: String,
@@ -186,7 +186,7 @@ fn family(architecture: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// Reads the description from its fields.
+/// Reads the config from its fields.
 pub fn read(fields: &Fields) -> Result<TimmConfig> {
     let architecture = fields.text_or("architecture", "")?.to_string();
     let pretrained = fields.section("pretrained_cfg")?;
@@ -458,7 +458,7 @@ fn normalize(pretrained: &Fields) -> Result<Option<Normalize>> {
 }
 
 impl TimmConfig {
-    /// Checks the description at `path` against the tensors' shapes. Classes are checked only if
+    /// Checks the config at `path` against the tensors' shapes. Classes are checked only if
     /// the head is kept. The error names the field.
     pub fn check(&self, path: &Path, model: &VitSpec, new_head: bool) -> Result<()> {
         let contradiction = |field: &str, found: String, expected: String| {

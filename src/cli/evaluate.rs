@@ -98,7 +98,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let experiment =
         spec::load_for(Some(device_kind(&device)), &args.spec, &args.set, &models::parameters)?;
     let variants = named_variants(&experiment, args.arm.as_deref())?;
-    // Of arms that start from a file, one without alpha means the default.
+    // Arms that start from files have to agree. One without `start.alpha` has the default, so it disagrees with
+    // one that sets it.
     let files = variants.iter().filter_map(|v| v.spec.start.as_ref());
     let mut alphas = files.filter(|start| start.arm.is_none()).map(|start| start.alpha);
     let alpha = alphas.next().flatten().filter(|first| alphas.all(|other| other == Some(*first)));

@@ -24,7 +24,7 @@ pub struct ProbeArgs {
     /// The folders of experiments, as results/quickstart, of finished runs, or ids of runs under results/
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The split to read. The test split is read once in a run, at its end; this would be another time
+    /// The split to read. A run is tested once, at its end; `test` looks at that split a second time
     #[arg(long, value_enum, default_value = "validation")]
     split: SplitName,
     /// Read runs again whose layers were read before

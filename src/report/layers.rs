@@ -31,12 +31,13 @@ impl Summary {
     /// The layers of each arm with runs whose layers were read: on validation if any run's were, else on
     /// the test split.
     pub fn layers(&self) -> Vec<Layers<'_>> {
-        // `test` comes before `validation`.
-        let split =
-            self.runs().filter_map(|run| Some(run.logit_lens.as_ref()?.split.clone())).max();
-        let Some(split) = split else { return Vec::new() };
+        let mut splits =
+            self.runs().filter_map(|run| Some(run.logit_lens.as_ref()?.split.as_str()));
+        let Some(first) = splits.next() else { return Vec::new() };
+        let is_validation = |split: &str| split == "validation";
+        let split = splits.find(|split| is_validation(split)).unwrap_or(first);
         let arms = self.arms.iter().enumerate();
-        arms.filter_map(|(index, arm)| self.layers_of(arm, index, &split)).collect()
+        arms.filter_map(|(index, arm)| self.layers_of(arm, index, split)).collect()
     }
 
     fn layers_of<'a>(&self, arm: &'a ArmSummary, index: usize, split: &str) -> Option<Layers<'a>> {

@@ -1,5 +1,5 @@
-//! The digest that `result.json` has of itself: no bit of it changes unseen. The hashes of the other files
-//! stand in it.
+//! The SHA-256 that `result.json` stores of itself, so that any later change to it is detected. It also stores
+//! the hashes of the run's other files.
 
 use sha2::{Digest, Sha256};
 

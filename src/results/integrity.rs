@@ -6,8 +6,8 @@
 //!   no sizes; there the file must not be empty and must end with a line break. `start.json` is
 //!   required where the spec starts from other weights, `tokenizer.json` where the spec has a
 //!   tokenizer trained.
-//! - The tokenizer is of use with the weights alone: where these are missing, it may be, too. Its hash
-//!   stands in `provenance.json`.
+//! - The tokenizer is needed only together with the weights, so it may be missing where they are. Its hash is
+//!   in `provenance.json`.
 //! - The weights have their recorded size, or in earlier records the size that their own header
 //!   gives. They may be missing, since evidence is kept and published without them. Then the result
 //!   is [`Weights::Missing`], and commands that need the weights refuse the run.

@@ -218,7 +218,8 @@ fn take_runs(
     let device = (context.workers.device)(worker)?;
     check_precision(context.plan.variants.iter().map(|v| &v.variant), &device)?;
     let mut has_trained = false;
-    // The queue is halted before a turn is over, so that no run starts that waits for a stopped one.
+    // The queue is halted before the turn is dropped. Otherwise a run that starts from a stopped one could
+    // begin.
     while let Some(turn) = context.queue.next() {
         let (variant, run) = runs[turn.index];
         let executor = RunExecutor::new(context, variant, run, &device);

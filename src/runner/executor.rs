@@ -162,7 +162,8 @@ impl<'a> RunExecutor<'a> {
         let is_recovered = recovered.is_some();
         self.record_session(trainer.state().step, recovered)?;
         if is_recovered {
-            // Else it would replace the sound one when the next is written. The reason is recorded.
+            // The next write renames the newest checkpoint to the previous one. If it is damaged, that would
+            // overwrite the good one. The reason is recorded.
             self.folder.remove(RunFolder::CHECKPOINT)?;
         }
         self.context.notify(|o| o.run_started(self.variant, self.run, trainer.state().step));

@@ -133,8 +133,8 @@ fn primary_contrast(
     })
 }
 
-/// Refuses more steps than the epochs have: the training would end sooner than is asked for. And more batches a
-/// step than an epoch has `batches`, which would be fewer.
+/// Errors if `training.steps` exceeds the steps of all epochs, or if `training.accumulation` exceeds `batches`,
+/// the batches of an epoch. Training would do less than the spec says.
 fn check_length(variant: &Variant, length: &TrainingLength, batches: usize) -> Result<()> {
     let training = &variant.spec.training;
     if training.trains() && batches > 0 && training.accumulation > batches {

@@ -86,7 +86,8 @@ const LEFT_OUT_AT: &[(Option<Architecture>, &str, &str)] = &[
     (None, "start.base_init", r#""first""#),
     (None, "start.increments", r#""svd""#),
     (None, "training.schedule", r#""cosine""#),
-    // Its least rate is the peak, as that of a cosine can be.
+    // It is stored with `min_learning_rate_ratio: 1`. Older runs wrote a cosine with this ratio, and keep their
+    // ids.
     (None, "training.schedule", r#""constant""#),
 ];
 

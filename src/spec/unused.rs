@@ -1,5 +1,5 @@
 //! Values of a spec that change none of its runs, such as a scale of increments where no arm has low-rank
-//! factors. They are no faults, since arms and sweeps share sections. But whoever writes one should know.
+//! factors. They are not errors, since arms and sweeps share sections. The user gets a note.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::checkpoints::{Form, LoadedCheckpoint, conversion};
+use crate::data::text::Tokenizer;
+use crate::error::Fault;
 use crate::results::{Conversion, Kept, Provenance, Started, TaskFields};
 use crate::spec::{RunSpec, VloraSpec};
 
@@ -61,6 +63,23 @@ pub fn compared_tokenizer(is_compared: bool, note: &str) -> (TaskFields, Option<
         true => (TaskFields::default(), None),
         false => (TaskFields::default().with(NOT_COMPARED, &true), Some(note.to_string())),
     }
+}
+
+/// The fault of weights that were trained with another tokenizer than the run's. Both are given by name and, where it
+/// is known, content.
+pub fn other_tokenizer(
+    (name, own): (&str, Option<&Tokenizer>),
+    their_name: &str,
+    theirs: Option<&Tokenizer>,
+) -> Fault {
+    let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
+        Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
+        None => name.to_string(),
+    };
+    Fault::new("the weights to start from were trained with another tokenizer")
+        .within("data.tokenizer")
+        .found(named(name, own))
+        .expected(named(their_name, theirs))
 }
 
 /// The note of [`compared_tokenizer`] for a run with one tokenizer.

@@ -206,9 +206,9 @@ fn faulty_hugging_face_folders_are_reported() {
     }
     std::fs::remove_file(folder.join(PREPROCESSOR)).unwrap();
     std::fs::write(folder.join(CONFIG), "{").unwrap();
-    tell(&mut text, folder, "a damaged description", folder, &hints);
+    tell(&mut text, folder, "a damaged config", folder, &hints);
     std::fs::remove_file(folder.join(CONFIG)).unwrap();
-    tell(&mut text, folder, "no description", folder, &hints);
+    tell(&mut text, folder, "no config", folder, &hints);
     tell(&mut text, &fixture(""), "another model", &fixture("hf-bert"), &hints);
     insta::assert_snapshot!(text);
 }

@@ -204,7 +204,7 @@ fn no_command_passes_over_damage() {
                         // The table is of the other runs, and names this one.
                         assert_eq!(ran.code, 1, "{case}");
                         assert!(ran.err.contains("trains it again"), "{case}");
-                        let note = format!("its run {} is not as the run left it", trained.id());
+                        let note = format!("run {}, left out: ", trained.id());
                         assert!(ran.out.contains(&note), "{case}: {}", ran.out);
                         let arms = ["baseline", "vlora"].map(|arm| ran.out.contains(arm));
                         assert_eq!(arms, [true, true], "{case}");

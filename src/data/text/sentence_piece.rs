@@ -259,9 +259,9 @@ impl Rules {
 /// A trie of byte strings as a double array, as Darts-clone writes it.
 struct Trie(Vec<u32>);
 
-/// The longest rule and the most rules that are read. Real ones are far below.
+/// The longest rule and the most nodes of a trie that are read. Real ones are far below.
 const LONGEST: usize = 64;
-const MAX_RULES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 20;
 
 impl Trie {
     /// All strings with their values. None if the array is damaged.
@@ -289,9 +289,9 @@ impl Trie {
                     let value = self.0.get(usize::try_from(base).ok()?)? & !(1 << 31);
                     found.push((text.clone(), usize::try_from(value).ok()?));
                 }
-                // In a tree each unit is one node; in a damaged array nodes may share their children.
+                // Equal subtrees are stored once, so a small damaged array may have any number of paths.
                 visited += 1;
-                if text.len() > LONGEST || found.len() > MAX_RULES || visited > self.0.len() {
+                if text.len() > LONGEST || visited > MAX_NODES {
                     return None;
                 }
                 open.push((base, text));
@@ -312,6 +312,20 @@ mod tests {
         assert_eq!(rules.apply("abcabcdx ü\t a  "), "2c3x 1");
         assert_eq!(rules.apply("über"), "ber");
         assert_eq!(rules.apply(" \t "), "");
+    }
+
+    /// Eight levels of 255 nodes that all have the next level as their children: 255⁸ paths.
+    #[test]
+    fn a_small_trie_of_too_many_paths_is_refused() {
+        const LEVELS: u32 = 8;
+        let unit = |place: u32| match place / 256 {
+            0 => 256 << 10,
+            level if level <= LEVELS => (place % 256) | ((place ^ (256 * (level + 1))) << 10),
+            _ => 0,
+        };
+        let paths = |levels: u32| Trie((0..256 * (levels + 1)).map(unit).collect()).entries();
+        assert!(paths(LEVELS).is_none());
+        assert_eq!(paths(2).map(|rules| rules.len()), Some(0));
     }
 
     #[test]

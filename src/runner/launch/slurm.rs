@@ -166,7 +166,7 @@ while :; do
     kill -0 "$program" 2>/dev/null || break
 done
 
-# 130 and more: ended by the signal.
+# 128 and more: ended by a signal; 130 is how vlora says that it was interrupted.
 if [ -n "$warned" ] && [ "$code" -ge 128 ]; then
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" && exec sleep 60
 fi

@@ -6,7 +6,9 @@ use crate::error::{Fault, Result};
 use crate::results::TaskFields;
 use crate::spec::RunSpec;
 use crate::tasks::data_set::Split;
-use crate::tasks::start::{Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer};
+use crate::tasks::start::{
+    Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer, other_tokenizer,
+};
 
 /// Settles a run on running text. Errors if the start weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
@@ -15,6 +17,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         return Ok(Settled::from_seed(spec, TaskFields::default()));
     };
     let own = data.text.tokenizer();
+    let named = (data.text.tokenizer_name.as_str(), own);
     let mut is_compared = true;
     match &base {
         Base::Checkpoint(loaded) => {
@@ -23,7 +26,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
                 let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
                 let theirs = Tokenizer::read(&beside, bytes)?;
                 if own.is_some_and(|own| !own.is_same_as(&theirs)) {
-                    return Err(other_tokenizer(data, &beside, Some(&theirs))
+                    return Err(other_tokenizer(named, &beside, Some(&theirs))
                         .help("without `data.tokenizer` the one beside the weights is taken")
                         .into());
                 }
@@ -32,7 +35,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
         Base::Arm { data: other, .. } => {
             let theirs = other.text.tokenizer();
             if own.zip(theirs).is_some_and(|(own, theirs)| !own.is_same_as(theirs)) {
-                return Err(other_tokenizer(data, &other.text.tokenizer_name, theirs)
+                return Err(other_tokenizer(named, &other.text.tokenizer_name, theirs)
                     .help("give all arms the same `data`, so that their tokens are the same")
                     .into());
             }
@@ -41,18 +44,6 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let started = Some(base.started(&spec, TaskFields::default()));
     let (fields, note) = compared_tokenizer(is_compared, NO_TOKENIZER_BESIDE);
     Ok(Settled { spec, fields, started, note, identity: String::new() })
-}
-
-/// The error if the data's tokenizer is not `theirs`, which the weights were trained with.
-fn other_tokenizer(data: &Data, name: &str, theirs: Option<&Tokenizer>) -> Fault {
-    let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
-        Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
-        None => name.to_string(),
-    };
-    Fault::new("the weights to start from were trained with another tokenizer")
-        .within("data.tokenizer")
-        .found(named(&data.text.tokenizer_name, data.text.tokenizer()))
-        .expected(named(name, theirs))
 }
 
 impl Data {

@@ -3,10 +3,12 @@
 use super::data::Data;
 use crate::checkpoints::match_classes;
 use crate::data::text::{TOKENIZER, Tokenizer};
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::results::TaskFields;
 use crate::spec::{ClassMatch, RunSpec, StartHead};
-use crate::tasks::start::{Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer};
+use crate::tasks::start::{
+    Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer, other_tokenizer,
+};
 
 /// The changes to the start weights for these data, as stored in `start.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let (Some(base), Some(start)) = (base, spec.start.clone()) else {
         return Ok(Settled::from_seed(spec, TaskFields::default()));
     };
+    let named = (data.0.tokenizer_name.as_str(), data.0.tokenizer.as_ref());
     let mut is_compared = true;
     let theirs = match &base {
         Base::Checkpoint(loaded) => {
@@ -41,7 +44,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
                 let beside = loaded.path.with_file_name(TOKENIZER).display().to_string();
                 let tokenizer = Tokenizer::read(&beside, bytes)?;
                 if data.0.tokenizer.as_ref().is_some_and(|own| !own.is_same_as(&tokenizer)) {
-                    return Err(other_tokenizer(data, &beside, Some(&tokenizer))
+                    return Err(other_tokenizer(named, &beside, Some(&tokenizer))
                         .help("without `data.tokenizer` the one beside the weights is taken")
                         .into());
                 }
@@ -52,7 +55,7 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
             let tokenizers = data.0.tokenizer.as_ref().zip(other.0.tokenizer.as_ref());
             if tokenizers.is_some_and(|(own, theirs)| !own.is_same_as(theirs)) {
                 return Err(other_tokenizer(
-                    data,
+                    named,
                     &other.0.tokenizer_name,
                     other.0.tokenizer.as_ref(),
                 )
@@ -73,16 +76,4 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let started = base.started(&spec, Adjusted { classes }.fields());
     let (fields, note) = compared_tokenizer(is_compared, NO_TOKENIZER_BESIDE);
     Ok(Settled { spec, fields, started: Some(started), note, identity })
-}
-
-/// The error if the data's tokenizer is not `theirs`, which the weights were trained with.
-fn other_tokenizer(data: &Data, name: &str, theirs: Option<&Tokenizer>) -> Fault {
-    let named = |name: &str, tokenizer: Option<&Tokenizer>| match tokenizer {
-        Some(t) => format!("{name}: {} tokens, SHA-256 {}", t.rows(), &t.sha256()[..12]),
-        None => name.to_string(),
-    };
-    Fault::new("the weights to start from were trained with another tokenizer")
-        .within("data.tokenizer")
-        .found(named(&data.0.tokenizer_name, data.0.tokenizer.as_ref()))
-        .expected(named(name, theirs))
 }
