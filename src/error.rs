@@ -1,6 +1,7 @@
 //! The program's error: one message for the user and an exit code.
 //!
-//! All messages have one form, which only [`Fault`] builds and prints:
+//! All messages have one form, which only [`Fault`] builds and prints. Each part is on one line, so
+//! that text from a file cannot pass for another part:
 //!
 //! ```text
 //! file:line:column: field: summary
@@ -93,12 +94,18 @@ pub struct Fault {
 impl Fault {
     /// Bad input: exit code 2.
     pub fn new(summary: impl Display) -> Fault {
-        Fault { summary: summary.to_string(), ..Fault::default() }
+        Fault { summary: one_line(&summary.to_string()), ..Fault::default() }
     }
 
     /// A failure although the input was good: exit code 1.
     pub fn failed(summary: impl Display) -> Fault {
         Fault { failed: true, ..Fault::new(summary) }
+    }
+
+    /// A failure whose summary has several lines, such as the messages of several faults. The lines
+    /// stay as they are, so text from outside must be printable in them already. Exit code 1.
+    pub fn of_lines(summary: impl Display) -> Fault {
+        Fault { summary: summary.to_string(), failed: true, ..Fault::default() }
     }
 
     /// A fault in the content of a file.
@@ -126,6 +133,12 @@ impl Fault {
     /// 1-based.
     pub fn position(mut self, line: usize, column: usize) -> Fault {
         self.line = Some((line, Some(column)));
+        self
+    }
+
+    /// Puts a place in front of the summary, such as a row. Later places are further out.
+    pub fn prefixed(mut self, place: impl Display) -> Fault {
+        self.summary.insert_str(0, &one_line(&place.to_string()));
         self
     }
 
@@ -256,10 +269,11 @@ impl Fault {
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         for name in &self.under {
-            write!(f, "{name}: ")?;
+            write!(f, "{}: ", one_line(name))?;
         }
         if let Some(file) = &self.file {
-            write!(f, "{file}")?;
+            // Printable only here, since `renamed` needs the path as it is.
+            write!(f, "{}", one_line(file))?;
             match self.line {
                 Some((line, Some(column))) => write!(f, ":{line}:{column}")?,
                 Some((line, None)) => write!(f, ":{line}")?,
@@ -268,7 +282,7 @@ impl Display for Fault {
             write!(f, ": ")?;
         }
         for name in &self.within {
-            write!(f, "{name}: ")?;
+            write!(f, "{}: ", one_line(name))?;
         }
         write!(f, "{}", self.summary)?;
         let about = self.about.iter().map(|(what, name)| (*what, Some(name)));
@@ -295,20 +309,25 @@ impl From<Fault> for Error {
     }
 }
 
-/// Text from a file, a server or a spec as one line of limited length. Other control characters are
-/// escaped instead of dropped, since they may be the fault.
+/// Text from a file, a server or a spec as one line of limited length.
 fn printable(text: &str) -> String {
     const MAX_CHARS: usize = 600;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => one_line(&text[..end]) + "…",
+        None => one_line(text),
+    }
+}
+
+/// Such text as one line. Other control characters are escaped instead of dropped, since they may
+/// be the fault.
+fn one_line(text: &str) -> String {
     let mut shown = String::new();
-    for c in text.chars().take(MAX_CHARS) {
+    for c in text.chars() {
         match c {
             '\n' | '\r' | '\t' => shown.push(' '),
             c if c.is_control() => shown.extend(c.escape_unicode()),
             c => shown.push(c),
         }
-    }
-    if text.chars().nth(MAX_CHARS).is_some() {
-        shown.push('…');
     }
     shown
 }
@@ -352,6 +371,28 @@ mod tests {
         assert_eq!(fault.to_string(), printed);
         assert_eq!(Error::from(fault).exit_code(), 2);
         assert_eq!(Error::from(Fault::failed("x")).exit_code(), 1);
+    }
+
+    /// No text from outside begins a line.
+    #[test]
+    fn each_part_is_one_line() {
+        let forged = "x\n  help:     y";
+        let fault = Fault::new(forged)
+            .prefixed(forged)
+            .source(forged)
+            .under(forged)
+            .within(forged)
+            .row(forged)
+            .found(forged)
+            .expected(forged)
+            .context(forged)
+            .help(forged);
+        let printed = fault.to_string();
+        // The first line, and a line each for row, found, expected, where and help.
+        assert_eq!(printed.lines().count(), 6, "{printed}");
+        let long = "x".repeat(1000);
+        assert_eq!(Fault::new(&long).to_string(), long);
+        assert_eq!(Fault::of_lines("a\nb").prefixed("c: ").to_string(), "c: a\nb");
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub fn claims(args: &ClaimsArgs) -> Result<()> {
     }
     match unusable.is_empty() {
         true => Ok(()),
-        false => Err(Fault::failed(unusable.join("\n")).into()),
+        false => Err(Fault::of_lines(unusable.join("\n")).into()),
     }
 }
 

@@ -60,7 +60,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         None => Ok(()),
     };
     shown.and(exported)?;
-    summary.as_ref().and_then(damage).map_or(Ok(()), |damage| Err(Fault::failed(damage).into()))
+    summary.as_ref().and_then(damage).map_or(Ok(()), |damage| Err(Fault::of_lines(damage).into()))
 }
 
 /// Writes event files of TensorBoard and says where. Damaged runs of `summary` are left out; the report

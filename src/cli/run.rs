@@ -254,7 +254,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(Fault::failed(problems.join("\n")).into()),
+        false => Err(Fault::of_lines(problems.join("\n")).into()),
     }
 }
 

@@ -55,23 +55,26 @@ impl Card {
             return Ok(Card::default());
         }
         let file = repository.read(CARD)?;
-        let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
+        let named = |fault: Fault| fault.source(&file.name);
         let text = std::str::from_utf8(&file.bytes).map_err(|e| {
-            fail(format!("the dataset card is not text: byte {} is not UTF-8", e.valid_up_to()))
+            let at = e.valid_up_to();
+            named(Fault::new(format!("the dataset card is not text: byte {at} is not UTF-8")))
         })?;
         let text = text.to_string();
         match front_matter(&text) {
             None => Ok(Card { name: file.name.clone(), text, ..Card::default() }),
-            Some(yaml) if yaml.len() > MAX_BYTES => Err(fail(format!(
-                "the dataset card is too long\n  found:    {} bytes of front matter\n  expected: \
-                 at most {MAX_BYTES}",
-                yaml.len()
-            ))),
+            Some(yaml) if yaml.len() > MAX_BYTES => {
+                Err(named(Fault::new("the dataset card is too long"))
+                    .found(format!("{} bytes of front matter", yaml.len()))
+                    .expected(format!("at most {MAX_BYTES}"))
+                    .into())
+            }
             Some(yaml) => {
                 let json = yaml_to_json(yaml).map_err(|e| {
-                    fail(format!("the dataset card's front matter is not valid YAML: {e}"))
+                    let problem = "the dataset card's front matter is not valid YAML";
+                    named(Fault::new(format!("{problem}: {e}")))
                 })?;
-                let configs = configs(&json).map_err(fail)?;
+                let configs = configs(&json).map_err(|error| error.map_fault(named))?;
                 let license = json.get("license").and_then(text_of);
                 let classes = classes(&json);
                 Ok(Card { name: file.name.clone(), configs, license, classes, text })
@@ -140,10 +143,14 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-fn configs(card: &Value) -> std::result::Result<Vec<CardConfig>, String> {
+fn configs(card: &Value) -> Result<Vec<CardConfig>> {
     let Some(entries) = card.get("configs") else { return Ok(Vec::new()) };
-    let expected = "expected: a list of {config_name, data_files}, as the Hub documents it";
-    let wrong = |what: &str| format!("the dataset card's `configs` {what}\n  {expected}");
+    let wrong = |what: &str| {
+        Error::from(
+            Fault::new(format!("the dataset card's `configs` {what}"))
+                .expected("a list of {config_name, data_files}, as the Hub documents it"),
+        )
+    };
     let entries = entries.as_array().ok_or_else(|| wrong("is no list"))?;
     entries
         .iter()
@@ -314,7 +321,8 @@ mod tests {
         let twice = "[{split: test, path: t.csv}, {split: train, path: a.csv}, \
             {split: train, path: b.csv}]";
         assert_eq!(read(twice), want);
-        assert!(configs(&parsed("configs: [{data_files: 3}]")).unwrap_err().contains("`default`"));
+        let error = configs(&parsed("configs: [{data_files: 3}]")).unwrap_err().to_string();
+        assert!(error.contains("`default`"), "{error}");
         assert!(configs(&parsed("configs: 3")).is_err());
     }
 

@@ -61,11 +61,11 @@ pub fn without_files(config: &CardConfig, rows: &[&str], folder: &str) -> Option
     let by = "the dataset card";
     let fault = |fault| Some(Found { fault: Some(fault), by, ..Found::default() });
     if !folder.is_empty() && !rows.iter().any(|path| path.starts_with(folder)) {
-        return fault(format!(
-            "a folder that {CARD} names has no files of rows\n  found:    data_dir {folder} of the \
-             configuration `{}`\n  expected: the folder of its files",
-            config.name
-        ));
+        return fault(
+            Fault::new(format!("a folder that {CARD} names has no files of rows"))
+                .found(format!("data_dir {folder} of the configuration `{}`", config.name))
+                .expected("the folder of its files"),
+        );
     }
     let prefix = format!("{}/", config.name);
     let (inside, outside): (Vec<&str>, Vec<&str>) =
@@ -73,11 +73,14 @@ pub fn without_files(config: &CardConfig, rows: &[&str], folder: &str) -> Option
     if config.folder.is_some() || inside.is_empty() || outside.is_empty() {
         return None;
     }
-    fault(format!(
-        "the configuration `{0}` of {CARD} names no files\n  found:    {1}, and outside of that \
-         folder {2}\n  expected: data_files or data_dir in its entry, `data_dir: {0}` for that folder",
-        config.name, inside[0], outside[0]
-    ))
+    let name = &config.name;
+    fault(
+        Fault::new(format!("the configuration `{name}` of {CARD} names no files"))
+            .found(format!("{}, and outside of that folder {}", inside[0], outside[0]))
+            .expected(format!(
+                "data_files or data_dir in its entry, `data_dir: {name}` for that folder"
+            )),
+    )
 }
 
 /// Chooses a configuration without a card: each folder is one, if no files of rows lie beside the

@@ -19,15 +19,15 @@ use crate::spec::shorten;
 pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let fail = |place: &str, problem: String| {
-        Error::from(Fault::new(format!("{place}{problem}")).source(&file.name))
+    let fail = |place: &str, error: Error| {
+        error.map_fault(|fault| fault.prefixed(place).source(&file.name))
     };
     if let Some((line, found)) = broken_quote(bytes, delimiter) {
-        let problem = format!(
-            "a quote is broken\n  found:    {found}\n  expected: a quoted value to end with a quote \
-             in front of a delimiter or the line's end, and quotes inside it to be doubled"
+        let fault = Fault::new("a quote is broken").found(found).expected(
+            "a quoted value to end with a quote in front of a delimiter or the line's end, and \
+             quotes inside it to be doubled",
         );
-        return Err(fail(&format!("line {line}: "), problem));
+        return Err(fail(&format!("line {line}: "), fault.into()));
     }
     let has_names = columns.is_empty();
     let mut reader = ReaderBuilder::new()
@@ -35,7 +35,8 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         .has_headers(has_names)
         .flexible(true)
         .from_reader(bytes);
-    let wrong = |e: ::csv::Error| fail("", format!("the rows cannot be read: {e}"));
+    let wrong =
+        |e: ::csv::Error| fail("", Fault::new(format!("the rows cannot be read: {e}")).into());
     // The first row, if there is one. Where it is an example it is read again below.
     let head = reader.byte_headers().map_err(wrong)?.clone();
     let names = match has_names {
@@ -59,14 +60,14 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
             .into());
     }
     let bounded = |rows: usize| {
-        limits::check_cells(names.len(), rows, file.bytes.len())
-            .map_err(|problem| fail("", problem))
+        limits::check_cells(names.len(), rows, file.bytes.len()).map_err(|error| fail("", error))
     };
     bounded(0)?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
         let place = if has_names { "line 1: " } else { "data.columns: " };
-        return Err(fail(place, format!("two columns have the name `{twice}`")));
+        let fault = Fault::new(format!("two columns have the name `{twice}`"));
+        return Err(fail(place, fault.into()));
     }
     let fields: Vec<_> = names.iter().map(|name| (name.clone(), Kind::Text)).collect();
     let or_help = |fault: Fault| match select.no_names_help() {
@@ -86,14 +87,11 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
             format!("row {row} (line {line}): ")
         };
         if record.len() != names.len() {
-            let problem = format!(
-                "the row has another number of values\n  found:    {}\n  expected: {}, as there \
-                 are column names{}",
-                record.len(),
-                names.len(),
-                if has_names { "" } else { " in `data.columns`" }
-            );
-            return Err(fail(&place(), problem));
+            let given = if has_names { "" } else { " in `data.columns`" };
+            let fault = Fault::new("the row has another number of values")
+                .found(record.len())
+                .expected(format!("{}, as there are column names{given}", names.len()));
+            return Err(fail(&place(), fault.into()));
         }
         bounded(row + 1)?;
         for (column, i) in columns.iter_mut().zip(&kept) {
@@ -108,14 +106,20 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
     Ok(Table::new(&file.name, columns, row))
 }
 
-fn text(bytes: &[u8]) -> std::result::Result<String, String> {
+fn text(bytes: &[u8]) -> Result<String> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_string()),
-        Err(e) => Err(format!(
-            "the value is not text\n  found:    byte {:#04x} behind `{}`\n  expected: UTF-8",
-            bytes[e.valid_up_to()],
-            shorten(&String::from_utf8_lossy(&bytes[..e.valid_up_to()]))
-        )),
+        Err(e) => {
+            let before = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+            Err(Fault::new("the value is not text")
+                .found(format!(
+                    "byte {:#04x} behind `{}`",
+                    bytes[e.valid_up_to()],
+                    shorten(&before)
+                ))
+                .expected("UTF-8")
+                .into())
+        }
     }
 }
 
@@ -269,6 +273,13 @@ mod tests {
         );
         assert_eq!(parse("a\n").unwrap().rows, 0);
         assert_eq!(parse("").unwrap().columns.len(), 0);
+    }
+
+    /// A name with line breaks does not look like another part of the message.
+    #[test]
+    fn a_message_has_no_lines_of_the_file() {
+        let error = parse("\"a\n  help:     x\",\"a\n  help:     x\"\n").unwrap_err().to_string();
+        assert_eq!(error, "f.csv: line 1: two columns have the name `a   help:     x`");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Error texts for files of a dataset that cannot be read as they are.
+//! Errors for files of a dataset that cannot be read as they are.
 //!
 //! `datasets` drops such files silently or reads them twice.
 
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::card::{CARD, CardConfig};
 use super::formats::{Format, in_another_case, is_image_ending, is_metadata};
 use super::names::{self, SPLITS, Shard};
+use crate::error::Fault;
 
 /// A list of paths for messages, shortened if it is long.
 pub fn listed<S: AsRef<str>>(paths: &[S]) -> String {
@@ -18,14 +19,11 @@ pub fn listed<S: AsRef<str>>(paths: &[S]) -> String {
 }
 
 /// A split's files have several formats, or a set of shards is incomplete.
-pub fn split_fault(name: &str, files: &[String]) -> Option<String> {
+pub fn split_fault(name: &str, files: &[String]) -> Option<Fault> {
     let formats: BTreeSet<Format> = files.iter().filter_map(|path| Format::of(path)).collect();
     if formats.len() > 1 {
-        return Some(format!(
-            "the files of the split `{name}` have several formats\n  found:    {}\n  expected: \
-             files of one format",
-            listed(files)
-        ));
+        let fault = Fault::new(format!("the files of the split `{name}` have several formats"));
+        return Some(fault.found(listed(files)).expected("files of one format"));
     }
     if formats.contains(&Format::ImageFolder) {
         return None;
@@ -41,15 +39,13 @@ pub fn split_fault(name: &str, files: &[String]) -> Option<String> {
     };
     // Reading an incomplete set would lose or repeat rows.
     (!sets.values().all(whole)).then(|| {
-        format!(
-            "the shards of the split `{name}` are incomplete or repeated\n  found:    {}\n  \
-             expected: one file of each name, or all of NAME-00000-of-N to NAME-(N−1)-of-N",
-            listed(files)
-        )
+        Fault::new(format!("the shards of the split `{name}` are incomplete or repeated"))
+            .found(listed(files))
+            .expected("one file of each name, or all of NAME-00000-of-N to NAME-(N−1)-of-N")
     })
 }
 
-pub fn unread_fault(unread: &[&str]) -> Option<String> {
+pub fn unread_fault(unread: &[&str]) -> Option<Fault> {
     let other_case = unread.iter().find_map(|path| in_another_case(path));
     let reason = other_case.map_or(String::new(), |ending| {
         format!(
@@ -63,30 +59,31 @@ pub fn unread_fault(unread: &[&str]) -> Option<String> {
     });
     let way_out = if other_case.is_some() { "rename, convert" } else { "convert" };
     (!unread.is_empty()).then(|| {
-        format!(
-            "files that may hold rows or images have endings that are not read\n  found:    {}\n  \
-             expected: .parquet, .csv, .tsv, .jsonl, .ndjson, .json, .txt (these six may be packed, .gz), \
-             -ubyte, .png, .jpg, .jpeg, .jpe, .jfif or .webp{reason}\n  help:     {way_out} or move \
-             them, or leave them out by data.ignore",
-            listed(unread)
-        )
+        Fault::new("files that may hold rows or images have endings that are not read")
+            .found(listed(unread))
+            .expected(format!(
+                ".parquet, .csv, .tsv, .jsonl, .ndjson, .json, .txt, -ubyte (except .parquet, \
+                 these may be compressed, .gz), .png, .jpg, .jpeg, .jpe, .jfif or .webp{reason}"
+            ))
+            .help(format!("{way_out} or move them, or leave them out by data.ignore"))
     })
 }
 
-pub fn hidden_fault(hidden: &[&str]) -> Option<String> {
+pub fn hidden_fault(hidden: &[&str]) -> Option<Fault> {
     (!hidden.is_empty()).then(|| {
-        format!(
-            "files that may hold rows or images are hidden\n  found:    {}\n  expected: names of \
-             files and folders that do not start with a dot: `datasets` passes over those that do\n  \
-             help:     rename them, or leave them out by data.ignore",
-            listed(hidden)
-        )
+        Fault::new("files that may hold rows or images are hidden")
+            .found(listed(hidden))
+            .expected(
+                "names of files and folders that do not start with a dot: `datasets` passes over \
+                 those that do",
+            )
+            .help("rename them, or leave them out by data.ignore")
     })
 }
 
 /// The card's configuration has an option that changes how its files are read. Options are not
 /// supported, except a separator that is used anyway.
-pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
+pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<Fault> {
     let separator = match rows.iter().find_map(|path| Format::of(path)) {
         Some(Format::Csv) => Some(","),
         Some(Format::Tsv) => Some("\t"),
@@ -103,16 +100,14 @@ pub fn options_fault(config: &CardConfig, rows: &[&str]) -> Option<String> {
         "sep" | "delimiter" => "write the values with commas in .csv, with tabs in .tsv",
         _ => "change the files so that they need no option, and leave the line out of the card",
     };
-    Some(format!(
-        "{CARD} sets an option of its reader that is not known here\n  found:    {name}: {value}, in \
-         the configuration `{}`\n  expected: config_name, data_files, data_dir and default alone\n  \
-         help:     {help}",
-        config.name
-    ))
+    let fault = Fault::new(format!("{CARD} sets an option of its reader that is not known here"))
+        .found(format!("{name}: {value}, in the configuration `{}`", config.name))
+        .expected("config_name, data_files, data_dir and default alone");
+    Some(fault.help(help))
 }
 
 /// A file matches patterns of two splits, or two patterns of one. `datasets` would read it twice.
-pub fn twice_fault(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
+pub fn twice_fault(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<Fault> {
     let mut several = rows.iter().filter_map(|path| Some((*path, taken.get(path)?)));
     let (path, splits) = several.find(|(_, splits)| splits.len() > 1)?;
     let mut names = splits.clone();
@@ -121,52 +116,55 @@ pub fn twice_fault(rows: &[&str], taken: &BTreeMap<&str, Vec<&str>>) -> Option<S
         [only] => format!("the split `{only}` twice"),
         _ => "two splits".to_string(),
     };
-    let words = "a path that names one split, once";
-    Some(format!(
-        "a file is in {into}\n  found:    {path}, in {}\n  expected: {words}\n  help:     rename \
-         what is not meant as a split, or write the splits down as `configs` in {CARD}",
-        names.join(" and ")
-    ))
+    let fault = Fault::new(format!("a file is in {into}"))
+        .found(format!("{path}, in {}", names.join(" and ")))
+        .expected("a path that names one split, once");
+    Some(fault.help(format!(
+        "rename what is not meant as a split, or write the splits down as `configs` in {CARD}"
+    )))
 }
 
-/// Help for images beside tables. The tables may be meant as metadata of the images.
-fn describe_images(rows: &[&str]) -> &'static str {
+/// Adds help for images beside tables. The tables may be meant as metadata of the images.
+fn describe_images(fault: Fault, rows: &[&str]) -> Fault {
     let image = |path: &&str| Format::of(path) == Some(Format::ImageFolder);
     let text = |path: &&str| {
         matches!(Format::of(path), Some(Format::Csv | Format::Tsv | Format::JsonLines))
     };
     match rows.iter().any(image) && rows.iter().any(text) {
-        true => {
-            "\n  help:     a table whose rows name images is called metadata.csv, metadata.jsonl or \
-             metadata.parquet, lies in the folder of the images' split, and has their paths in a column \
-             file_name"
-        }
-        false => "",
+        true => fault.help(
+            "a table whose rows name images is called metadata.csv, metadata.jsonl or \
+             metadata.parquet, lies in the folder of the images' split, and has their paths in a \
+             column file_name",
+        ),
+        false => fault,
     }
 }
 
 /// Files of rows that are in no split.
-pub fn no_split_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<String> {
+pub fn no_split_fault(loose: &[&str], rows: &[&str], by: &str, splits: &[&str]) -> Option<Fault> {
     (!loose.is_empty()).then(|| match splits {
-        [] => format!(
-            "files that hold rows or images lie in a folder of two underscores\n  found:    {}\n  \
-             expected: folders of other names\n  help:     rename the folder, or leave it out by \
-             data.ignore",
-            listed(loose)
-        ),
-        splits => format!(
-            "files that hold rows or images are in no split\n  found:    {}\n  expected: a split for \
-             each; the splits {} were found by {by}\n  help:     move or rename them, leave them out \
-             by data.ignore, or write the splits down as `configs` in {CARD}{}",
-            listed(loose),
-            splits.join(", "),
-            describe_images(rows)
-        ),
+        [] => Fault::new("files that hold rows or images lie in a folder of two underscores")
+            .found(listed(loose))
+            .expected("folders of other names")
+            .help("rename the folder, or leave it out by data.ignore"),
+        splits => {
+            let fault = Fault::new("files that hold rows or images are in no split")
+                .found(listed(loose))
+                .expected(format!(
+                    "a split for each; the splits {} were found by {by}",
+                    splits.join(", ")
+                ))
+                .help(format!(
+                    "move or rename them, leave them out by data.ignore, or write the splits down \
+                     as `configs` in {CARD}"
+                ));
+            describe_images(fault, rows)
+        }
     })
 }
 
 /// The files have several formats. `datasets` would read only the most common one.
-pub fn formats_fault(rows: &[&str]) -> Option<String> {
+pub fn formats_fault(rows: &[&str]) -> Option<Fault> {
     let images = rows.iter().any(|path| Format::of(path) == Some(Format::ImageFolder));
     let mut formats: BTreeMap<Format, Vec<&str>> = BTreeMap::new();
     for path in rows.iter().filter(|path| !(images && is_metadata(path))) {
@@ -182,18 +180,19 @@ pub fn formats_fault(rows: &[&str]) -> Option<String> {
     let of =
         |(format, paths): &(Format, Vec<&str>)| format!("{}: {}", format.name(), listed(paths));
     let found: Vec<String> = formats.iter().map(of).collect();
-    Some(format!(
-        "the files that hold rows or images have several formats\n  found:    {}\n  expected: files of \
-         one format\n  help:     leave the others out by data.ignore, or write down as `configs` in {CARD} \
-         which are which split's{}",
-        found.join("; "),
-        describe_images(rows)
-    ))
+    let fault = Fault::new("the files that hold rows or images have several formats")
+        .found(found.join("; "))
+        .expected("files of one format")
+        .help(format!(
+            "leave the others out by data.ignore, or write down as `configs` in {CARD} which are \
+             which split's"
+        ));
+    Some(describe_images(fault, rows))
 }
 
 /// The name of a split has capital letters. `datasets` does not recognise it and would train on the
 /// test split.
-pub fn case_fault(rows: &[&str], folder: &str) -> Option<String> {
+pub fn case_fault(rows: &[&str], folder: &str) -> Option<Fault> {
     let says = |path: &&&str| {
         let lower = path.strip_prefix(folder).unwrap_or(path).to_lowercase();
         SPLITS.iter().any(|(_, words)| {
@@ -202,8 +201,9 @@ pub fn case_fault(rows: &[&str], folder: &str) -> Option<String> {
         })
     };
     let path = rows.iter().find(says)?;
-    Some(format!(
-        "a split's name is not in lower case\n  found:    {path}\n  expected: train, validation, test or \
-         another word for one of them in lower case: otherwise everything is one split"
-    ))
+    let fault = Fault::new("a split's name is not in lower case").found(path).expected(
+        "train, validation, test or another word for one of them in lower case: otherwise \
+         everything is one split",
+    );
+    Some(fault)
 }

@@ -26,8 +26,9 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let place = |e: String| {
-            Error::from(Fault::new(format!("row {row} (line {}): {e}", i + 1)).source(&file.name))
+        let place = |error: Error| {
+            let place = format!("row {row} (line {}): ", i + 1);
+            error.map_fault(|fault| fault.prefixed(place).source(&file.name))
         };
         for (name, value) in object(line).map_err(place)? {
             let at = match places.get(&name) {
@@ -60,7 +61,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
         row += 1;
     }
     let columns = builders.iter().map(Builder::width).sum();
-    bounded(columns, row).map_err(|e| Error::from(Fault::new(e).source(&file.name)))?;
+    bounded(columns, row).map_err(|e| e.map_fault(|fault| fault.source(&file.name)))?;
     let fields: Vec<(String, Kind)> =
         builders.iter().map(|b| (b.name.clone(), b.kind.clone().unwrap_or(Kind::Text))).collect();
     // A file without lines has no columns to check.
@@ -71,16 +72,15 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     Ok(Table::new(&file.name, wanted.map(|builder| builder.finish(row)).collect(), row))
 }
 
-fn object(line: &[u8]) -> std::result::Result<Map<String, Json>, String> {
+fn object(line: &[u8]) -> Result<Map<String, Json>> {
     let text = std::str::from_utf8(line).map_err(|e| {
-        format!(
-            "the line is not text\n  found:    byte {:#04x} behind `{}`\n  expected: UTF-8",
-            line[e.valid_up_to()],
-            shorten(&String::from_utf8_lossy(&line[..e.valid_up_to()]))
-        )
+        let before = String::from_utf8_lossy(&line[..e.valid_up_to()]);
+        Fault::new("the line is not text")
+            .found(format!("byte {:#04x} behind `{}`", line[e.valid_up_to()], shorten(&before)))
+            .expected("UTF-8")
     })?;
     let wrong = |problem: &str, found: String| {
-        format!("{problem}\n  found:    {found}\n  expected: a JSON object a line")
+        Error::from(Fault::new(problem).found(found).expected("a JSON object a line"))
     };
     match serde_json::from_str(text) {
         Ok(Json::Object(map)) => Ok(map),
@@ -114,7 +114,7 @@ impl Builder {
         }
     }
 
-    fn push(&mut self, row: usize, value: Json) -> std::result::Result<(), String> {
+    fn push(&mut self, row: usize, value: Json) -> Result<()> {
         let now = match (&self.kind, &value) {
             // All of its sentences are missing.
             (Some(Kind::Languages(_)), Json::Object(map)) if map.values().all(Json::is_null) => {
@@ -130,12 +130,10 @@ impl Builder {
                 Some(Kind::Float)
             }
             (Some(a), Some(b)) => {
-                return Err(format!(
-                    "column `{}` changes its type\n  found:    {b}, {}\n  expected: {a}, as in the \
-                     rows before",
-                    self.name,
-                    shorten(&value.to_string())
-                ));
+                return Err(Fault::new(format!("column `{}` changes its type", self.name))
+                    .found(format!("{b}, {}", shorten(&value.to_string())))
+                    .expected(format!("{a}, as in the rows before"))
+                    .into());
             }
         };
         self.kind = joint;

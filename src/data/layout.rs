@@ -196,7 +196,7 @@ impl Layout {
     /// Errors if the dataset has files that may hold rows or images and are in no split.
     pub fn fault(&self) -> Result<()> {
         match &self.found.fault {
-            Some(fault) => Err(Fault::new(fault).source(&self.name).into()),
+            Some(fault) => Err(fault.clone().source(&self.name).into()),
             None => Ok(()),
         }
     }
@@ -208,7 +208,7 @@ impl Layout {
         self.fault()?;
         let Some(found) = self.find(split) else { return Err(self.no_split(split)) };
         match &found.fault {
-            Some(fault) => Err(Fault::new(fault).source(&self.name).into()),
+            Some(fault) => Err(fault.clone().source(&self.name).into()),
             None => Ok(found),
         }
     }
@@ -293,7 +293,7 @@ impl Layout {
 
     /// The fault if images in folders have no labels. `datasets` gives such images no labels, or
     /// uses the splits' names.
-    fn no_labels(&self) -> Option<String> {
+    fn no_labels(&self) -> Option<Fault> {
         let splits = &self.found.splits;
         let is_image = |path: &&String| Format::of(path) == Some(Format::ImageFolder);
         let images = || {
@@ -305,28 +305,26 @@ impl Layout {
         let (first_split, first) = images().next()?;
         if splits.iter().any(|split| !split.metadata.is_empty()) {
             let bare = splits.iter().find(|split| split.metadata.is_empty())?;
-            return Some(format!(
-                "a split has no metadata file, others have one\n  found:    {}, of `{}`\n  expected: \
-                 metadata.csv, .jsonl or .parquet in every split, or in none",
-                bare.files.first()?,
-                bare.name
-            ));
+            let fault = Fault::new("a split has no metadata file, others have one")
+                .found(format!("{}, of `{}`", bare.files.first()?, bare.name))
+                .expected("metadata.csv, .jsonl or .parquet in every split, or in none");
+            return Some(fault);
         }
-        let expected = "expected: a folder a class, all at one depth, as in train/cat/1.png, or a \
+        let expected = "a folder a class, all at one depth, as in train/cat/1.png, or a \
              metadata.csv with the columns file_name and label";
         let depth = |path: &str| path.split('/').count();
         if let Some((_, other)) = images().find(|(_, path)| depth(path) != depth(first)) {
-            return Some(format!(
-                "images lie at different depths, so that their folders name no classes\n  found:    \
-                 {first}, {other}\n  {expected}\n  help:     leave some out by data.ignore, if they \
-                 are not to be read"
-            ));
+            let problem = "images lie at different depths, so that their folders name no classes";
+            let fault = Fault::new(problem)
+                .found(format!("{first}, {other}"))
+                .expected(expected)
+                .help("leave some out by data.ignore, if they are not to be read");
+            return Some(fault);
         }
         let classes = self.folder_classes();
         if classes.is_empty() {
-            return Some(format!(
-                "an image lies in no folder that names its class\n  found:    {first}\n  {expected}"
-            ));
+            let fault = Fault::new("an image lies in no folder that names its class");
+            return Some(fault.found(first).expected(expected));
         }
         // A class may be called `train`, as in train/train/1.png.
         let in_split_folder = |(split, path): &(&Split, &String)| {
@@ -336,32 +334,31 @@ impl Layout {
             of_split(last) && !folders.any(of_split) && self.found.by == "the names of folders"
         };
         if images().all(|image| in_split_folder(&image)) {
-            return Some(format!(
-                "an image of the split `{}` lies in no folder of its class\n  found:    {first}\n  \
-                 {expected}{}",
-                first_split.name,
-                split_first(first)
-            ));
+            let name = &first_split.name;
+            let problem = format!("an image of the split `{name}` lies in no folder of its class");
+            let fault = Fault::new(problem).found(first).expected(expected);
+            return Some(match split_first(first) {
+                Some(help) => fault.help(help),
+                None => fault,
+            });
         }
         (classes.len() == 1).then(|| {
-            format!(
-                "all images are in folders of one name, so there is only one class\n  found:    {} \
-                 in {first}\n  {expected}",
-                classes[0]
-            )
+            Fault::new("all images are in folders of one name, so there is only one class")
+                .found(format!("{} in {first}", classes[0]))
+                .expected(expected)
         })
     }
 }
 
 /// Help if a split's folder lies in a class's folder, as in cat/train/1.png.
-fn split_first(path: &str) -> String {
+fn split_first(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').collect();
     match &parts[..] {
         [above @ .., class, split, file] => {
             let above: String = above.iter().map(|folder| format!("{folder}/")).collect();
-            format!("\n  help:     put the split's folder first: {above}{split}/{class}/{file}")
+            Some(format!("put the split's folder first: {above}{split}/{class}/{file}"))
         }
-        _ => String::new(),
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Limits on a file's size in memory.
 
+use crate::error::{Fault, Result};
+
 /// Columns at most. Each one has a name, a type and a builder, even if it takes few bytes in the
 /// file.
 const MAX_COLUMNS: usize = 10_000;
@@ -11,19 +13,19 @@ const ALWAYS_CELLS: usize = 1_000_000;
 
 /// Errors if a table has too many values for a stored file of `bytes`. Such a file was made to fill
 /// the memory, for example by a new key in every line or by pages that repeat one value.
-pub fn check_cells(columns: usize, rows: usize, bytes: usize) -> Result<(), String> {
+pub fn check_cells(columns: usize, rows: usize, bytes: usize) -> Result<()> {
     if columns > MAX_COLUMNS {
-        return Err(format!(
-            "there are too many columns\n  found:    {columns}\n  expected: at most {MAX_COLUMNS}"
-        ));
+        return Err(Fault::new("there are too many columns")
+            .found(columns)
+            .expected(format!("at most {MAX_COLUMNS}"))
+            .into());
     }
     let most = bytes.saturating_mul(CELLS_PER_BYTE).saturating_add(ALWAYS_CELLS);
     if rows.saturating_mul(columns) > most {
-        return Err(format!(
-            "there are too many values for the file's size\n  found:    {rows} rows of {columns} \
-             columns in {bytes} bytes\n  expected: at most {most} values: this is taken for a \
-             decompression bomb"
-        ));
+        return Err(Fault::new("there are too many values for the file's size")
+            .found(format!("{rows} rows of {columns} columns in {bytes} bytes"))
+            .expected(format!("at most {most} values: this is taken for a decompression bomb"))
+            .into());
     }
     Ok(())
 }

@@ -111,14 +111,13 @@ impl<'a> Images<'a> {
     /// Adds the images that a table names. Returns the name of the image column, and the table
     /// without its column of paths.
     fn add_table(&mut self, mut table: Table, file: &File) -> Result<(String, Table)> {
-        let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
+        let fail = |fault: Fault| Error::from(fault.source(&file.name));
         let lists = |name: &str| name == "file_names" || name.ends_with("_file_names");
         if let Some(column) = table.columns.iter().find(|column| lists(&column.name)) {
-            return Err(fail(format!(
-                "column `{}` holds several images a row, which is not read\n  expected: \
-                 {FILE_NAME}, one image a row",
-                column.name
-            )));
+            let problem =
+                format!("column `{}` holds several images a row, which is not read", column.name);
+            let expected = format!("{FILE_NAME}, one image a row");
+            return Err(fail(Fault::new(problem).expected(expected)));
         }
         let listed: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
         let of_paths: Vec<usize> =
@@ -128,56 +127,51 @@ impl<'a> Images<'a> {
                 true => format!("there is no column `{FILE_NAME}`"),
                 false => "several columns hold paths of images".to_string(),
             };
-            return Err(fail(format!(
-                "{problem}\n  found:    {}\n  expected: one column {FILE_NAME} or …_{FILE_NAME}, \
-                 paths of images",
-                listed.join(", ")
-            )));
+            let expected = format!("one column {FILE_NAME} or …_{FILE_NAME}, paths of images");
+            return Err(fail(Fault::new(problem).found(listed.join(", ")).expected(expected)));
         };
         let column = table.columns.remove(at);
         let name = image_column(&column.name).unwrap_or(IMAGE).to_string();
         if listed.contains(&name) {
-            return Err(fail(format!(
-                "two columns would have the name `{name}`\n  found:    {}\n  expected: another \
-                 name: images at the paths of `{}` are the column `{name}`",
-                listed.join(", "),
+            let fault = Fault::new(format!("two columns would have the name `{name}`"));
+            return Err(fail(fault.found(listed.join(", ")).expected(format!(
+                "another name: images at the paths of `{}` are the column `{name}`",
                 column.name
-            )));
+            ))));
         }
         let Values::Text(paths) = &column.values else {
-            return Err(fail(format!(
-                "column `{}` has the wrong type\n  found:    {}\n  expected: text, paths of images",
-                column.name,
-                column.kind()
-            )));
+            let fault = Fault::new(format!("column `{}` has the wrong type", column.name));
+            return Err(fail(fault.found(column.kind()).expected("text, paths of images")));
         };
         for (row, path) in paths.iter().enumerate() {
             let add = self.add(path.as_deref(), file);
-            add.map_err(|e| Error::from(Fault::new(e).source(table.place(row))))?;
+            add.map_err(|e| e.map_fault(|fault| fault.source(table.place(row))))?;
         }
         Ok((name, table))
     }
 
     /// Adds the image that a row of the metadata file names.
-    fn add(&mut self, path: Option<&str>, file: &File) -> std::result::Result<(), String> {
-        let expected = "expected: the path of an image of the split, relative to the metadata file";
+    fn add(&mut self, path: Option<&str>, file: &File) -> Result<()> {
+        let expected = "the path of an image of the split, relative to the metadata file";
         let Some(path) = path else {
-            return Err(format!(
-                "the row names no image\n  found:    an empty value\n  {expected}"
-            ));
+            return Err(Fault::new("the row names no image")
+                .found("an empty value")
+                .expected(expected)
+                .into());
         };
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let place = within(folder, path).and_then(|full| self.places.get(&full[..])).copied();
         let Some(place) = place else {
-            return Err(format!(
-                "the row names an image that is not there\n  found:    {path}\n  {expected}"
-            ));
+            return Err(Fault::new("the row names an image that is not there")
+                .found(path)
+                .expected(expected)
+                .into());
         };
         if std::mem::replace(&mut self.named[place], true) {
-            return Err(format!(
-                "the row names an image that another row names\n  found:    {path}\n  expected: no \
-                 example twice"
-            ));
+            return Err(Fault::new("the row names an image that another row names")
+                .found(path)
+                .expected("no example twice")
+                .into());
         }
         self.order.push(place);
         Ok(())

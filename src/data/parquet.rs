@@ -21,12 +21,13 @@ type Reader<'a> = ParquetReader<Cursor<&'a [u8]>>;
 
 /// Reads the selected columns. Of columns with an unsupported type, only name and type are kept.
 pub fn read(file: File, select: Select) -> Result<Table> {
-    let fail = |problem: String| Error::from(Fault::new(problem).source(&file.name));
     let unreadable = |e: String| {
-        fail(format!(
-            "the Parquet file cannot be read\n  found:    {}\n  expected: a whole Parquet file",
-            e.trim_end()
-        ))
+        Error::from(
+            Fault::new("the Parquet file cannot be read")
+                .source(&file.name)
+                .found(e.trim_end())
+                .expected("a whole Parquet file"),
+        )
     };
     let head = guarded(|| {
         let mut reader = open(&file.bytes)?;
@@ -47,7 +48,9 @@ pub fn read(file: File, select: Select) -> Result<Table> {
         .filter(|(name, kind)| select.wants(name, Some(kind)) && !matches!(kind, Kind::Other(_)))
         .map(|(name, _)| name.clone())
         .collect();
-    footprint.check(width(&fields, select), file.bytes.len()).map_err(&fail)?;
+    footprint
+        .check(width(&fields, select), file.bytes.len())
+        .map_err(|e| e.map_fault(|fault| fault.source(&file.name)))?;
     let frame = match wanted.is_empty() {
         true => DataFrame::empty(),
         false => guarded(|| {
@@ -143,15 +146,14 @@ impl Footprint {
     }
 
     /// Errors if the file would fill the memory. It is called before reading.
-    fn check(&self, columns: usize, bytes: usize) -> std::result::Result<(), String> {
+    fn check(&self, columns: usize, bytes: usize) -> Result<()> {
         limits::check_cells(columns, self.rows, bytes)?;
         let most = limits::max_unpacked(bytes);
         if self.bytes > most as u64 {
-            return Err(format!(
-                "the Parquet file is too large when unpacked\n  found:    {} bytes of values in \
-                 {bytes}\n  expected: at most {most}: this is taken for a decompression bomb",
-                self.bytes
-            ));
+            return Err(Fault::new("the Parquet file is too large when unpacked")
+                .found(format!("{} bytes of values in {bytes}", self.bytes))
+                .expected(format!("at most {most}: this is taken for a decompression bomb"))
+                .into());
         }
         Ok(())
     }

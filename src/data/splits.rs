@@ -13,6 +13,7 @@ use super::faults::{
 use super::formats::{Format, Holds, holds, is_metadata, named};
 use super::glob;
 use super::names::{self, SPLITS};
+use crate::error::Fault;
 
 /// A split's files.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct Split {
     pub metadata: Vec<String>,
     /// Why the files cannot be read. It is reported only when the split is used, since a folder may
     /// hold only some of the card's splits.
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
 }
 
 /// The splits and other files of one configuration.
@@ -32,7 +33,7 @@ pub struct Split {
 pub struct Found {
     pub splits: Vec<Split>,
     /// Why no split can be read.
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
     /// Files of unknown formats, which may or may not hold rows.
     pub left_out: Vec<String>,
     /// Files of other configurations, or of none.
@@ -67,11 +68,11 @@ pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {
             let found: Vec<&str> = files.iter().copied().filter(matching).collect();
             unread.extend(found.iter().copied().filter(|path| named(path) == Holds::Unread));
             if !found.iter().any(|path| matches!(named(path), Holds::Rows(_) | Holds::Unread)) {
-                fault = fault.or(Some(format!(
-                    "files that {CARD} names are not there\n  found:    no file of rows that \
-                     matches `{full}`\n  expected: the files of the split `{name}` of `{}`",
-                    config.name
-                )));
+                fault.get_or_insert_with(|| {
+                    Fault::new(format!("files that {CARD} names are not there"))
+                        .found(format!("no file of rows that matches `{full}`"))
+                        .expected(format!("the files of the split `{name}` of `{}`", config.name))
+                });
             }
             paths.extend(found);
         }
@@ -79,11 +80,11 @@ pub fn by_card(config: &CardConfig, folder: &str, files: &[&str]) -> Found {
         let mut once = BTreeSet::new();
         let rows = paths.iter().filter(|path| Format::of(path).is_some());
         if let Some(twice) = rows.copied().find(|path| !once.insert(*path)) {
-            fault = fault.or(Some(format!(
-                "a file is in the split `{name}` twice\n  found:    {twice}, by {}\n  \
-                 expected: one pattern of {CARD} for each file",
-                patterns.join(" and by ")
-            )));
+            fault.get_or_insert_with(|| {
+                Fault::new(format!("a file is in the split `{name}` twice"))
+                    .found(format!("{twice}, by {}", patterns.join(" and by ")))
+                    .expected(format!("one pattern of {CARD} for each file"))
+            });
         }
         let split = arranged(name.clone(), paths);
         Split { fault: fault.or(split.fault), ..split }

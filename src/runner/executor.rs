@@ -18,7 +18,7 @@ use super::resume::{Resumed, resume};
 use super::run_error::{RunError, RunOutcome};
 use super::worker::WorkerContext;
 use crate::checkpoints::to_bytes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::nn::configure;
 use crate::results::{
     CheckLevel, Failure, FileRecord, Progress, Provenance, RunFolder, RunLock, RunResult,
@@ -87,7 +87,9 @@ impl<'a> RunExecutor<'a> {
             Ok(None) | Err(RunError::LockLost) => return Ok(Outcome::HeldElsewhere),
             Err(RunError::Stopped(error)) => return Err(error),
             Err(RunError::Failed(reason)) => reason,
-            Err(RunError::Training(error)) => reason(&error, self.spec(), free, self.context.jobs),
+            Err(RunError::Training(error)) => {
+                reason(&error, self.spec(), free, self.context.jobs).to_string()
+            }
         };
         if lock.is_lost_by_now() {
             return Ok(Outcome::HeldElsewhere);
@@ -243,12 +245,17 @@ impl<'a> RunExecutor<'a> {
             false => 1,
         };
         if starts_there > MAX_STARTS {
-            return Err(RunError::Failed(format!(
-                "no step was kept, though the run was started {MAX_STARTS} times at step {resumed_at}\n  \
-                 expected: a later checkpoint each time\n  help:     give the job more time, or let it \
-                 write checkpoints more often (`--checkpoint-minutes`); \
-                 the first start without `--require-progress` tries it again"
-            )));
+            let fault = Fault::failed(format!(
+                "no step was kept, though the run was started {MAX_STARTS} times at step \
+                 {resumed_at}"
+            ))
+            .expected("a later checkpoint each time")
+            .help(
+                "give the job more time, or let it write checkpoints more often \
+                 (`--checkpoint-minutes`); the first start without `--require-progress` tries it \
+                 again",
+            );
+            return Err(RunError::Failed(fault.to_string()));
         }
         let before = match (resumed_at, recorded) {
             // The steps of earlier sessions are lost.
@@ -276,12 +283,16 @@ impl<'a> RunExecutor<'a> {
         let here = device_name(self.device);
         match before.last().filter(|session| session.device != here) {
             None => Ok(()),
-            Some(session) => Err(RunError::Failed(format!(
-                "{}: the run was begun on another device\n  found:    {here}\n  expected: {}\n  \
-                 help:     go on there (`--device`), or remove the run's folder to train it again",
-                self.folder.path().display(),
-                session.device
-            ))),
+            Some(session) => {
+                let fault = Fault::of_file(
+                    self.folder.path(),
+                    "the run was begun on another device",
+                )
+                .found(here)
+                .expected(&session.device)
+                .help("go on there (`--device`), or remove the run's folder to train it again");
+                Err(RunError::Failed(fault.to_string()))
+            }
         }
     }
 
@@ -293,14 +304,14 @@ impl<'a> RunExecutor<'a> {
                 Err(damaged) => return Err(RunError::Failed(damaged.to_string())),
             };
             if before.sha256 != record.sha256 {
-                return Err(RunError::Failed(format!(
-                    "{}: the run cannot be resumed: it started from weights with SHA-256 {}, and \
-                     {} now has {}\n  help:     remove the run's folder to train it again",
-                    self.folder.path().display(),
-                    before.sha256,
-                    record.from,
-                    record.sha256
-                )));
+                let problem = format!(
+                    "the run cannot be resumed: it started from weights with SHA-256 {}, and {} \
+                     now has {}",
+                    before.sha256, record.from, record.sha256
+                );
+                let fault = Fault::of_file(self.folder.path(), problem)
+                    .help("remove the run's folder to train it again");
+                return Err(RunError::Failed(fault.to_string()));
             }
         }
         self.folder.write_json(RunFolder::START, record)?;
@@ -318,9 +329,8 @@ impl<'a> RunExecutor<'a> {
             for (journal, name) in
                 [(&journals.steps, RunFolder::STEPS), (&journals.epochs, RunFolder::EPOCHS)]
             {
-                let reason = |e: &Error| format!("{e}\n  help:     {TRAIN_AGAIN}");
                 let checked = journal.verify(&self.folder.file(name));
-                checked.map_err(|e| RunError::of_record(e, reason))?;
+                checked.map_err(|e| RunError::of_record(e, |fault| fault.help(TRAIN_AGAIN)))?;
             }
         }
         let selected_epoch = trainer.select()?;

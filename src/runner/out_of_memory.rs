@@ -1,6 +1,6 @@
 //! Error messages for a GPU without enough memory.
 
-use crate::error::plain;
+use crate::error::{Fault, plain};
 use crate::models::training_memory::memory;
 use crate::size::bytes;
 use crate::spec::{DeviceKind, RunSpec};
@@ -9,14 +9,12 @@ use crate::train::TrainError;
 
 /// Why training failed. `free`: bytes of GPU memory that were free before training, besides the
 /// data kept there. `jobs`: the number of runs that shared the GPU.
-pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize) -> String {
+pub fn reason(error: &TrainError, run: &RunSpec, free: Option<u64>, jobs: usize) -> Fault {
     match is_out_of_memory_of(error) {
-        true if jobs > 1 => format!(
-            "{}\n  help:     {jobs} runs shared the GPU; fewer --jobs leave more for each",
-            out_of_memory(run, free)
-        ),
+        true if jobs > 1 => out_of_memory(run, free)
+            .help(format!("{jobs} runs shared the GPU; fewer --jobs leave more for each")),
         true => out_of_memory(run, free),
-        false => error.to_string(),
+        false => error.fault(),
     }
 }
 
@@ -34,43 +32,43 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
         .any(|part| text.contains(part))
 }
 
-fn out_of_memory(run: &RunSpec, free: Option<u64>) -> String {
+fn out_of_memory(run: &RunSpec, free: Option<u64>) -> Fault {
     let has = free.map_or("what the GPU has free".into(), |free| {
         let held = definition(run.task).work_unit().plural;
         format!("{}, which the GPU had free beside {held}", bytes(free))
     });
+    let fault = Fault::failed("the GPU ran out of memory in training");
+    let needs = |run: &RunSpec| bytes(memory(run, DeviceKind::Cuda).peak);
     if let BatchSize::Tokens(tokens) = definition(run.task).batch_size(run) {
-        return format!(
-            "the GPU ran out of memory in training\n  found:    batches of up to {tokens} tokens, which \
-             take about {}\n  expected: at most {has}\n  help:     fewer tokens a batch by \
-             data.batch_tokens, and more batches a step by training.accumulation",
-            bytes(memory(run, DeviceKind::Cuda).peak)
-        );
+        return fault
+            .found(format!("batches of up to {tokens} tokens, which take about {}", needs(run)))
+            .expected(format!("at most {has}"))
+            .help(
+                "fewer tokens a batch by data.batch_tokens, and more batches a step by \
+                 training.accumulation",
+            );
     }
     let (batch, accumulation) = (run.training.batch_size, run.training.accumulation);
-    let needs = |run: &RunSpec| memory(run, DeviceKind::Cuda).peak;
-    let problem = format!(
-        "the GPU ran out of memory in training\n  found:    batches of {batch}, which take about {}\n  \
-         expected: at most {has}",
-        bytes(needs(run))
-    );
+    let fault = fault.found(format!("batches of {batch}, which take about {}", needs(run)));
     match smaller_batch(run, free) {
         Some(smaller) => {
             let parts = batch * accumulation / smaller;
             let fits = if free.is_some() { "fit, and" } else { "take less, and" };
-            format!(
-                "{problem}; batches of {smaller} take about {}\n  help:     --set \
-                 training.batch_size={smaller} --set training.accumulation={parts} {fits} each step is \
-                 still over the same {} examples",
-                bytes(needs(&with_batch(run, smaller))),
-                batch * accumulation
+            let takes = needs(&with_batch(run, smaller));
+            fault.expected(format!("at most {has}; batches of {smaller} take about {takes}")).help(
+                format!(
+                    "--set training.batch_size={smaller} --set training.accumulation={parts} \
+                     {fits} each step is still over the same {} examples",
+                    batch * accumulation
+                ),
             )
         }
-        None => format!(
-            "{problem}; a batch of one takes about {}\n  help:     a smaller model, a GPU with more \
-             memory, or one that nothing else uses",
-            bytes(needs(&with_batch(run, 1)))
-        ),
+        None => {
+            let takes = needs(&with_batch(run, 1));
+            fault
+                .expected(format!("at most {has}; a batch of one takes about {takes}"))
+                .help("a smaller model, a GPU with more memory, or one that nothing else uses")
+        }
     }
 }
 
@@ -132,7 +130,7 @@ mod tests {
         let needs = |batch| bytes(memory(&with_batch(&step, batch), DeviceKind::Cuda).peak);
         let free = memory(&with_batch(&step, 48), DeviceKind::Cuda).peak;
         assert_eq!(
-            out_of_memory(&step, Some(free)),
+            out_of_memory(&step, Some(free)).to_string(),
             format!(
                 "the GPU ran out of memory in training\n  \
                  found:    batches of 96, which take about {}\n  \
@@ -144,9 +142,9 @@ mod tests {
                 needs(48)
             )
         );
-        let unknown = out_of_memory(&step, None);
+        let unknown = out_of_memory(&step, None).to_string();
         assert!(unknown.contains("at most what the GPU has free; batches of 64"), "{unknown}");
-        let hopeless = out_of_memory(&step, Some(1 << 20));
+        let hopeless = out_of_memory(&step, Some(1 << 20)).to_string();
         assert!(
             hopeless.contains("1 MiB, which the GPU had free beside images; a batch of one"),
             "{hopeless}"
@@ -162,7 +160,7 @@ mod tests {
                     target_vocabulary: 512, dim: 64, depth: 2, heads: 4}\narms: {baseline: {}}\n\
                     seeds: [0]\n";
         let spec = spec::parse(text.as_bytes(), "t.yaml", "t", &[], &|_| 0);
-        let message = out_of_memory(&spec.unwrap().variants[0].spec, Some(1 << 20));
+        let message = out_of_memory(&spec.unwrap().variants[0].spec, Some(1 << 20)).to_string();
         assert!(message.contains("batches of up to 4096 tokens, which take about"), "{message}");
         assert!(message.contains("fewer tokens a batch by data.batch_tokens"), "{message}");
         assert!(!message.contains("batch_size"), "{message}");
@@ -175,7 +173,7 @@ mod tests {
         assert!(is("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"));
         assert!(!is("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)") && !is("shape mismatch"));
         let error = |text: &str| TrainError::Tensor(candle_core::Error::Msg(text.into()));
-        let message = |text: &str| reason(&error(text), &run(8, 1), None, 1);
+        let message = |text: &str| reason(&error(text), &run(8, 1), None, 1).to_string();
         assert!(message("CUDA_ERROR_OUT_OF_MEMORY").starts_with("the GPU ran out of memory"));
         assert_eq!(message("shape mismatch"), "tensor operation failed: shape mismatch");
     }

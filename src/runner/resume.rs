@@ -1,11 +1,10 @@
 //! Where a run resumes: its newest checkpoint, or the one before.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use super::out_of_memory::is_out_of_memory_of;
 use super::run_error::{RunError, RunOutcome};
-use crate::error::{Error, plain};
+use crate::error::{Error, Fault, plain};
 use crate::results::{Journal, RunFolder};
 use crate::tasks::Task;
 use crate::train::{Checkpoint, Journals, Trainer};
@@ -38,11 +37,13 @@ pub fn resume<T: Task>(folder: &RunFolder, trainer: &mut Trainer<T>) -> RunOutco
     match damage.is_empty() {
         true => Ok(Resumed { journals: Journals::default(), recovered: None }),
         // A damaged run fails alone; the other runs continue.
-        false => Err(RunError::Failed(format!(
-            "{}: the run cannot be resumed: {}\n  help:     remove the run's folder to train it again",
-            folder.path().display(),
-            damage.join("; ")
-        ))),
+        false => {
+            let fault = Fault::of_lines(damage.join("; "))
+                .prefixed("the run cannot be resumed: ")
+                .file(folder.path())
+                .help("remove the run's folder to train it again");
+            Err(RunError::Failed(fault.to_string()))
+        }
     }
 }
 
@@ -53,9 +54,9 @@ fn resume_from<T: Task>(
     trainer: &mut Trainer<T>,
 ) -> RunOutcome<Journals> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("reading", path, e))?;
-    let damaged = |e: &dyn Display| RunError::Failed(format!("{}: {e}", path.display()));
-    let checked = |e: Error| RunError::of_record(e, |e| format!("{}: {e}", path.display()));
-    let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(&plain(&e)))?;
+    let damaged = |fault: Fault| RunError::Failed(fault.file(path).to_string());
+    let checked = |e: Error| RunError::of_record(e, |fault| fault.under(path.display()));
+    let checkpoint = Checkpoint::from_bytes(&bytes).map_err(|e| damaged(Fault::new(plain(&e))))?;
     let state = &checkpoint.state;
     let (steps, epochs) = (folder.file(RunFolder::STEPS), folder.file(RunFolder::EPOCHS));
     let journals = match &state.journals {
@@ -69,7 +70,7 @@ fn resume_from<T: Task>(
     journals.epochs.verify(&epochs).map_err(checked)?;
     trainer.resume(checkpoint).map_err(|e| match is_out_of_memory_of(&e) {
         true => RunError::Training(e),
-        false => damaged(&e),
+        false => damaged(e.fault()),
     })?;
     Ok(journals)
 }

@@ -1,6 +1,6 @@
 //! Why a run ended early.
 
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::train::TrainError;
 
 /// Why a run ended early.
@@ -16,11 +16,11 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Of a record that cannot be used: bad content fails the run, with `reason` of the error. What cannot
-    /// be read at the moment is not damaged, and stops the execution.
-    pub fn of_record(error: Error, reason: impl FnOnce(&Error) -> String) -> RunError {
+    /// Of a record that cannot be used: bad content fails the run, with what `add` adds to the
+    /// fault. What cannot be read at the moment is not damaged, and stops the execution.
+    pub fn of_record(error: Error, add: impl FnOnce(Fault) -> Fault) -> RunError {
         match error.exit_code() {
-            2 => RunError::Failed(reason(&error)),
+            2 => RunError::Failed(error.map_fault(add).to_string()),
             _ => RunError::Stopped(error),
         }
     }

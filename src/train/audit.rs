@@ -4,10 +4,9 @@
 //! An operation without a backward pass silently cuts the graph. Training would still run and the loss
 //! would fall, but part of the model would never be trained. The audit refuses such a run.
 
-use std::fmt;
-
 use candle_core::{Result, Tensor};
 
+use crate::error::Fault;
 use crate::nn::{Init, ParameterStore, Variable};
 use crate::random::{Purpose, Stream};
 
@@ -18,27 +17,23 @@ pub struct AuditFault {
     pub parameters: Vec<(String, &'static str)>,
 }
 
-impl fmt::Display for AuditFault {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl AuditFault {
+    /// The message, with a line a parameter. Their names are the program's own.
+    pub fn fault(&self) -> Fault {
         const MAX_NAMES: usize = 12;
         let count = self.parameters.len();
         let wrong = match count {
             1 => "the gradient of 1 parameter is wrong".to_string(),
             _ => format!("the gradients of {count} parameters are wrong"),
         };
-        for (i, (name, fault)) in self.parameters.iter().take(MAX_NAMES).enumerate() {
-            match i {
-                0 => write!(f, "{wrong}: {name} {fault}")?,
-                _ => write!(f, "\n  {name} {fault}")?,
-            }
-        }
+        let named = self.parameters.iter().take(MAX_NAMES);
+        let mut lines: Vec<String> = named.map(|(name, fault)| format!("{name} {fault}")).collect();
         if count > MAX_NAMES {
-            write!(f, "\n  and {} more", count - MAX_NAMES)?;
+            lines.push(format!("and {} more", count - MAX_NAMES));
         }
-        write!(
-            f,
-            "\n  expected: a finite gradient that is not all zeros for every trained parameter, none \
-             for a frozen one"
+        Fault::of_lines(format!("{wrong}: {}", lines.join("\n  "))).expected(
+            "a finite gradient that is not all zeros for every trained parameter, none for a \
+             frozen one",
         )
     }
 }

@@ -1,32 +1,66 @@
 //! Why training or evaluation ended early.
 
-use super::audit::AuditFault;
-use crate::error::plain;
+use std::fmt::{self, Display};
 
-#[derive(Debug, thiserror::Error)]
+use super::audit::AuditFault;
+use crate::error::{Fault, plain};
+
+#[derive(Debug)]
 pub enum TrainError {
-    #[error("{0}")]
     Audit(AuditFault),
-    #[error(
-        "the {what} stopped being finite at step {step} (learning rate {rate:e}): {value}\n  \
-         help: a lower training.learning_rate, a longer training.warmup_ratio or \
-         training.clip_norm may keep it finite"
-    )]
-    NotFinite { what: &'static str, value: f64, step: u64, rate: f64 },
-    #[error("the checkpoint is damaged or belongs to another run: {}", plain(.0))]
+    NotFinite {
+        what: &'static str,
+        value: f64,
+        step: u64,
+        rate: f64,
+    },
+    /// The checkpoint is damaged or belongs to another run.
     Checkpoint(candle_core::Error),
-    #[error("the weights to start from do not fit the model: {}", plain(.0))]
+    /// The weights to start from do not fit the model.
     Start(candle_core::Error),
-    #[error("tensor operation failed: {}", plain(.0))]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
 }
 
 impl TrainError {
+    /// The message.
+    pub fn fault(&self) -> Fault {
+        let of_tensors = |what: &str, e| Fault::failed(format!("{what}: {}", plain(e)));
+        match self {
+            TrainError::Audit(fault) => fault.fault(),
+            TrainError::NotFinite { what, value, step, rate } => Fault::failed(format!(
+                "the {what} stopped being finite at step {step} (learning rate {rate:e}): {value}"
+            ))
+            .help(
+                "a lower training.learning_rate, a longer training.warmup_ratio or \
+                 training.clip_norm may keep it finite",
+            ),
+            TrainError::Checkpoint(e) => {
+                of_tensors("the checkpoint is damaged or belongs to another run", e)
+            }
+            TrainError::Start(e) => of_tensors("the weights to start from do not fit the model", e),
+            TrainError::Tensor(e) => of_tensors("tensor operation failed", e),
+        }
+    }
+
     /// The tensor library's error, if there is one.
     pub fn of_tensors(&self) -> Option<&candle_core::Error> {
         match self {
             TrainError::Checkpoint(e) | TrainError::Start(e) | TrainError::Tensor(e) => Some(e),
             TrainError::Audit(_) | TrainError::NotFinite { .. } => None,
         }
+    }
+}
+
+impl Display for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.fault().fmt(f)
+    }
+}
+
+impl std::error::Error for TrainError {}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> TrainError {
+        TrainError::Tensor(error)
     }
 }

@@ -117,13 +117,23 @@ fn tokens(source: &str) -> Vec<Token> {
             let mut text = String::new();
             i += 1;
             while at(i) != '"' {
-                if at(i) == '\\' {
-                    i += 1;
-                    text.push(' ');
-                } else {
-                    text.push(at(i));
+                match (at(i), at(i + 1)) {
+                    // A literal that goes on in the next line, without the indentation there.
+                    ('\\', '\n') => {
+                        i += 2;
+                        while at(i).is_whitespace() {
+                            i += 1;
+                        }
+                    }
+                    ('\\', escaped) => {
+                        text.push(if escaped == 'n' { '\n' } else { ' ' });
+                        i += 2;
+                    }
+                    (c, _) => {
+                        text.push(c);
+                        i += 1;
+                    }
                 }
-                i += 1;
             }
             tokens.push(Token::Text(text));
             i += 1;
@@ -514,6 +524,23 @@ fn general_rooms_name_no_task_no_architecture_and_no_metric() {
     assert!(gone.is_empty(), "no more named, so take them out of the list:\n{gone:#?}");
 }
 
+/// A message that is put together elsewhere would not make text from a dataset printable.
+#[test]
+fn only_fault_prints_the_parts_of_a_message() {
+    let parts = ["found:", "expected:", "where:", "help:"];
+    let is_part = |line: &str| parts.iter().any(|part| line.trim_start().starts_with(part));
+    let mut found = BTreeSet::new();
+    for (name, file) in source().iter().filter(|(name, _)| *name != "error.rs") {
+        for token in &file.tokens {
+            let Token::Text(text) = token else { continue };
+            if let Some(line) = text.split('\n').find(|line| is_part(line)) {
+                found.insert(format!("{name}: {line}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "parts of a message that is no `Fault`:\n{found:#?}");
+}
+
 /// The test's own reading of Rust.
 #[test]
 fn source_is_read_as_rust_reads_it() {
@@ -524,6 +551,8 @@ fn source_is_read_as_rust_reads_it() {
         pub use super::h::*;
         const TEXT: &str = "crate::text \" //";
         const RAW: &str = r#"crate::raw " "#;
+        const LINES: &str = "one\n  \
+                             two\"";
         fn f<'a>(x: &'a char) -> bool { *x == '"' || *x == '\'' || crate::i::j(x) }
         #[cfg(test)]
         mod tests { use crate::tests::A; fn g() {} }
@@ -550,5 +579,6 @@ fn source_is_read_as_rust_reads_it() {
     ];
     assert_eq!(found, want);
     assert!(kept.contains(&Token::Text("crate::raw \" ".into())));
+    assert!(kept.contains(&Token::Text("one\n  two ".into())));
     assert_eq!(words("ImageData::of_vit-b16"), ["image", "data", "of", "vit", "b16"]);
 }

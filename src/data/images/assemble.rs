@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// Errors if an image of this size cannot be stored. It is called before decoding.
-    fn check(&self, width: u32, height: u32) -> std::result::Result<(), String> {
+    fn check(&self, width: u32, height: u32) -> Result<()> {
         match self {
             Store::Squares(fit) => fit.check(width, height),
             Store::Whole(_) => decodable(width, height),
@@ -86,7 +86,7 @@ struct Images {
 }
 
 /// Decodes the image of a row.
-type Make<'a> = dyn Fn(usize) -> std::result::Result<Image, String> + Sync + 'a;
+type Make<'a> = dyn Fn(usize) -> Result<Image> + Sync + 'a;
 
 impl Images {
     /// Appends a table's images.
@@ -97,7 +97,7 @@ impl Images {
         match &column.values {
             Values::Images(images) => self.add_rows(table, &|row| match images.get(row) {
                 Some(bytes) => decode(bytes, channels, &fits),
-                None => Err(NO_IMAGE.into()),
+                None => Err(no_image()),
             }),
             Values::Pixels { height, width, bytes } => {
                 let (height, width) = (*height, *width);
@@ -139,7 +139,7 @@ impl Images {
         let none = Fact { width: side, height: side, digest: 0, change: Change::default() };
         self.facts.resize(known + table.rows, none);
         let places = self.pixels[before..].par_chunks_exact_mut(n).zip(&mut self.facts[known..]);
-        let one = |row, out: &mut [u8], fact: &mut Fact| {
+        let one = |row, out: &mut [u8], fact: &mut Fact| -> Result<()> {
             let image = image(row)?;
             *fact = Fact { digest: image.digest(), change: image.change, ..none };
             match fit.takes_as_is(&image) {
@@ -153,7 +153,7 @@ impl Images {
             .find_map_first(|(row, (out, fact))| one(row, out, fact).err().map(|e| (row, e)));
         match failed {
             None => Ok(()),
-            Some((row, problem)) => Err(at_row(table, row, problem)),
+            Some((row, error)) => Err(at_row(table, row, error)),
         }
     }
 
@@ -179,9 +179,9 @@ impl Images {
     }
 }
 
-/// An error about one row.
-fn at_row(table: &Table, row: usize, problem: String) -> Error {
-    Error::from(Fault::new(problem).source(table.place(row)))
+/// Names the row of an error.
+fn at_row(table: &Table, row: usize, error: Error) -> Error {
+    error.map_fault(|fault| fault.source(table.place(row)))
 }
 
 fn too_large(bytes: f64) -> Error {
@@ -191,4 +191,6 @@ fn too_large(bytes: f64) -> Error {
     )))
 }
 
-const NO_IMAGE: &str = "there is no image\n  found:    no bytes\n  expected: an encoded image";
+fn no_image() -> Error {
+    Fault::new("there is no image").found("no bytes").expected("an encoded image").into()
+}

@@ -17,6 +17,7 @@ use super::header::png_size;
 use super::jpeg;
 use super::orientation::Orientation;
 use crate::data::quiet::quietly;
+use crate::error::{Error, Fault, Result};
 
 /// The size of images for the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ impl Image {
 pub fn decode(
     bytes: &[u8],
     channels: usize,
-    fits: &(dyn Fn(u32, u32) -> Result<(), String> + Sync),
-) -> Result<Image, String> {
+    fits: &(dyn Fn(u32, u32) -> Result<()> + Sync),
+) -> Result<Image> {
     // Decoders should not panic on damaged files, but if one does, the user gets an error.
     quietly(|| by_format(bytes, channels, fits))
         .unwrap_or_else(|| Err(broken("its decoder failed")))
@@ -83,8 +84,8 @@ struct Stored {
 fn by_format(
     bytes: &[u8],
     channels: usize,
-    fits: &(dyn Fn(u32, u32) -> Result<(), String> + Sync),
-) -> Result<Image, String> {
+    fits: &(dyn Fn(u32, u32) -> Result<()> + Sync),
+) -> Result<Image> {
     let fits = |orientation: Orientation, width, height| {
         let (width, height) = orientation.size(width, height);
         fits(width, height)
@@ -159,7 +160,7 @@ fn limits(width: u32, height: u32) -> Limits {
     limits
 }
 
-fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {
+fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored> {
     let decoder = decoder.map_err(|e| failed(&e))?;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
@@ -181,23 +182,27 @@ fn stored<D: ImageDecoder>(decoder: ImageResult<D>) -> Result<Stored, String> {
     Ok(Stored { width, height, samples, kind, change })
 }
 
-fn failed(error: &image::ImageError) -> String {
+fn failed(error: &image::ImageError) -> Error {
     let text = error.to_string();
     // The rest of the message is a long internal name.
     broken(text.split(" while decoding").next().unwrap_or(&text))
 }
 
-fn broken(found: &str) -> String {
-    format!(
-        "the image cannot be decoded\n  found:    {found}\n  expected: a whole PNG, JPEG or WebP \
-         image"
-    )
+fn broken(found: &str) -> Error {
+    Fault::new("the image cannot be decoded")
+        .found(found)
+        .expected("a whole PNG, JPEG or WebP image")
+        .into()
 }
 
-fn sixteen_bits() -> String {
-    "the image is grey of 16 bits\n  found:    samples of 0 to 65535\n  expected: 8 bits, 0 to 255\n  \
-     help:     with Pillow, image.point(lambda v: v / 256).convert(\"L\"); without the division \
-     convert(\"L\") turns all above 255 white"
+fn sixteen_bits() -> Error {
+    Fault::new("the image is grey of 16 bits")
+        .found("samples of 0 to 65535")
+        .expected("8 bits, 0 to 255")
+        .help(
+            "with Pillow, image.point(lambda v: v / 256).convert(\"L\"); without the division \
+             convert(\"L\") turns all above 255 white",
+        )
         .into()
 }
 
@@ -215,7 +220,7 @@ mod tests {
         out.into_inner()
     }
 
-    fn decoded(bytes: &[u8], side: usize, channels: usize) -> Result<Image, String> {
+    fn decoded(bytes: &[u8], side: usize, channels: usize) -> Result<Image> {
         let size = Size { side, channels };
         let (resize, crop, interpolation) = (None, Crop::None, Interpolation::Bilinear);
         let fit = Fit { size, resize, crop, interpolation };
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn images_that_do_not_fit_are_refused() {
         let png = |image| encoded(image, ImageFormat::Png);
-        let refused = |bytes: &[u8]| decoded(bytes, 28, 1).unwrap_err();
+        let refused = |bytes: &[u8]| decoded(bytes, 28, 1).unwrap_err().to_string();
         assert!(decoded(&png(DynamicImage::new_luma8(28, 28)), 28, 1).is_ok());
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let other = |side| encoded(DynamicImage::new_rgb8(side, side), format);

@@ -10,6 +10,7 @@ use fast_image_resize::images::{Image as View, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::decode::{Image, Size};
+use crate::error::{Error, Fault, Result};
 use crate::spec::{Crop, ImageDataSpec, Interpolation, Resize};
 
 /// Pillow refuses images with more pixels as an attack, and so does this program.
@@ -30,7 +31,7 @@ impl Fit {
     }
 
     /// Errors if an image of this width and height does not become such a square.
-    pub fn check(&self, width: u32, height: u32) -> Result<(), String> {
+    pub fn check(&self, width: u32, height: u32) -> Result<()> {
         decodable(width, height)?;
         let side = self.size.side as u64;
         let (new_width, new_height) = self.resized(width, height);
@@ -61,10 +62,8 @@ impl Fit {
                 "data.resize: a number of at least model.image_size for the shorter side",
             ),
         };
-        Err(format!(
-            "the image has another size\n  found:    {found}\n  expected: {expected}\n  help:     \
-             {help}"
-        ))
+        let fault = Fault::new("the image has another size");
+        Err(fault.found(found).expected(expected).help(help).into())
     }
 
     /// Width and height after resizing, before the crop.
@@ -84,7 +83,7 @@ impl Fit {
     }
 
     /// The square of an image that passed [`Fit::check`], \[row, column, channel\].
-    pub fn square(&self, image: &Image) -> Result<Vec<u8>, String> {
+    pub fn square(&self, image: &Image) -> Result<Vec<u8>> {
         let channels = self.size.channels;
         let (width, height) = self.resized(image.width as u32, image.height as u32);
         let (width, height) = (width as usize, height as usize);
@@ -122,24 +121,25 @@ fn middle(length: usize, side: usize) -> usize {
 }
 
 /// Errors for images without pixels and for those that would fill the memory.
-pub fn decodable(width: u32, height: u32) -> Result<(), String> {
+pub fn decodable(width: u32, height: u32) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     match pixels {
         1..=MAX_PIXELS => Ok(()),
-        _ => Err(format!(
-            "the image has no sensible size\n  found:    {width} × {height}\n  expected: 1 to \
-             {MAX_PIXELS} pixels, what Pillow opens"
-        )),
+        _ => Err(Fault::new("the image has no sensible size")
+            .found(format!("{width} × {height}"))
+            .expected(format!("1 to {MAX_PIXELS} pixels, what Pillow opens"))
+            .into()),
     }
 }
 
-fn resizable(width: u64, height: u64) -> Result<(), String> {
+fn resizable(width: u64, height: u64) -> Result<()> {
     match width * height {
         0..=MAX_PIXELS => Ok(()),
-        _ => Err(format!(
-            "the image is too narrow to be resized\n  found:    {width} × {height} once \
-             resized\n  expected: at most {MAX_PIXELS} pixels\n  help:     data.resize: exact"
-        )),
+        _ => Err(Fault::new("the image is too narrow to be resized")
+            .found(format!("{width} × {height} once resized"))
+            .expected(format!("at most {MAX_PIXELS} pixels"))
+            .help("data.resize: exact")
+            .into()),
     }
 }
 
@@ -170,11 +170,11 @@ pub fn resize(
     width: usize,
     height: usize,
     interpolation: Interpolation,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>> {
     if (from.width, from.height) == (width, height) {
         return Ok(from.bytes.to_vec());
     }
-    let failed = |e: String| format!("the image cannot be resized\n  found:    {e}");
+    let failed = |e: String| Error::from(Fault::new("the image cannot be resized").found(e));
     let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let filter = match interpolation {
         Interpolation::Bilinear => FilterType::Bilinear,
@@ -186,7 +186,7 @@ pub fn resize(
             .map_err(|e| failed(e.to_string()))?;
         let mut out = View::new(to.0 as u32, to.1 as u32, kind);
         Resizer::new().resize(&source, &mut out, &options).map_err(|e| failed(e.to_string()))?;
-        Ok::<_, String>(out.into_vec())
+        Ok::<_, Error>(out.into_vec())
     };
     // One pass at a time, since their order matters: the cubic filter may overshoot, and the values
     // are clamped between the passes.
@@ -229,7 +229,8 @@ mod tests {
             crop: Crop::Center,
             interpolation: Interpolation::Bilinear,
         };
-        let refused = |resize, width, height| fit(resize).check(width, height).unwrap_err();
+        let refused =
+            |resize, width, height| fit(resize).check(width, height).unwrap_err().to_string();
         assert!(refused(None, 40_000, 40_000).contains("40000 × 40000"));
         assert!(refused(Some(Resize::Exact), 0, 5).contains("0 × 5"));
         let narrow = refused(Some(Resize::ShorterSide(256)), 1, 100_000_000);

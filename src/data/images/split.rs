@@ -9,7 +9,7 @@ use super::convert::Change;
 use super::decode::{Image, Size};
 use super::pixels::Pixels;
 use super::resize::Fit;
-use crate::error::{Error, Fault, Result};
+use crate::error::Result;
 
 /// Images of one split as bytes, with their labels.
 #[derive(Clone, Debug)]
@@ -77,12 +77,9 @@ impl ImageSplit {
             let (pixels, change) = (pixels.to_vec(), Change::default());
             fit.square(&Image { width, height, pixels, change })
         };
-        let failed =
-            |i: usize, problem| Error::from(Fault::new(problem).source(place(self.row(i))));
-        let squares = (0..self.len())
-            .into_par_iter()
-            .map(|i| square(i).map_err(|problem| failed(i, problem)))
-            .collect::<Result<Vec<_>>>()?;
+        let named =
+            |i: usize| square(i).map_err(|e| e.map_fault(|fault| fault.source(place(self.row(i)))));
+        let squares = (0..self.len()).into_par_iter().map(named).collect::<Result<Vec<_>>>()?;
         let pixels = Arc::new(Pixels::Owned(squares.concat()));
         Ok(ImageSplit::new(pixels, self.labels.clone(), self.size))
     }

@@ -6,7 +6,7 @@ use super::examples::{Examples, step_examples};
 use super::measured::Measured;
 use super::quartiles::Quartiles;
 use super::timing::{Amount, Sample, median_queued, time_each_kernel, time_passes, time_steps};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::models::training_memory::{memory, traffic};
 use crate::nn::{KernelTime, configure};
 use crate::runner::out_of_memory::reason;
@@ -49,7 +49,7 @@ impl Timings {
         let data = examples.of(spec, amount, device)?;
         let held = data.held_bytes();
         let free = peak_memory::free_bytes(device).map(|free| free.saturating_sub(held));
-        let failed = |error: TrainError| Error::from(Fault::failed(reason(&error, spec, free, 1)));
+        let failed = |error: TrainError| Error::from(reason(&error, spec, free, 1));
         configure(device, spec.precision == Precision::Tf32).map_err(|e| failed(e.into()))?;
         let run = Run { spec, seed, device };
         let round = data.visit(run, TimeTraining { run, amount, tick }).map_err(failed)?;
