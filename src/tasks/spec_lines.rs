@@ -128,7 +128,7 @@ impl<'a> Roles<'a> {
         Ok(Roles { fraction, ..roles })
     }
 
-    /// Roles of splits of running text, of which each part takes `fraction`.
+    /// Roles of splits of a text, of which each part takes `fraction`.
     pub fn of_text(names: &[&'a str], fraction: f64) -> Result<Roles<'a>, String> {
         let of = |want: &str| {
             let same = names.iter().find(|name| **name == want);

@@ -624,9 +624,9 @@ fn the_reference_spec_for_texts_is_whole_and_true() {
     assert_eq!((full.vlora, full.data, full.model), (least.vlora, least.data, least.model));
 }
 
-/// The same of what running text has of its own.
+/// The same of what language modelling has of its own.
 #[test]
-fn the_reference_spec_for_running_text_is_whole_and_true() {
+fn the_reference_spec_for_language_modelling_is_whole_and_true() {
     let path = shipped("reference-language.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
     let full = vlora::spec::load(path.as_ref(), &[], &vlora::models::parameters).unwrap();

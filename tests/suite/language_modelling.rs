@@ -348,7 +348,7 @@ fn a_model_of_another_task_writes_nothing() {
     assert!(ran.err.contains("image-classification"), "{}", ran.err);
 }
 
-/// What `vlora data` prints of running text makes a spec.
+/// What `vlora data` prints of a text makes a spec.
 #[test]
 fn the_program_shows_a_text_and_the_spec_that_reads_it() {
     let rows: String = text(40).lines().map(|line| format!("{line}\n")).collect();

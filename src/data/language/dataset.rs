@@ -1,4 +1,4 @@
-//! The three splits of running text, as tokens.
+//! The three splits of a text, as tokens.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The tokens of running text: its characters, its bytes, or the pieces of a tokenizer.
+//! The tokens of a text: its characters, its bytes, or the pieces of a tokenizer.
 //!
 //! All three are written as a `tokenizer.json` of Hugging Face's tokenizers, which makes the same tokens.
 //! Characters and bytes are made of a text directly, which is some hundred times as fast.
@@ -20,7 +20,7 @@ use crate::error::{Error, Fault, Result};
 /// Matches every character, in the regular expressions of Rust and of Python's tokenizers.
 const ANY: &str = r"[\s\S]";
 
-/// A tokenizer of running text.
+/// A tokenizer of text to be modelled.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     tokenizer: Tokenizer,
@@ -131,8 +131,8 @@ impl Vocabulary {
     /// tokens.
     pub fn encode(&self, documents: &[Document]) -> Result<Tokens> {
         let mut tokens = Tokens::default();
-        let running = match self.kind {
-            Kind::Pieces => Some(self.tokenizer.for_running_text()?),
+        let whole = match self.kind {
+            Kind::Pieces => Some(self.tokenizer.without_truncation()?),
             Kind::Characters(_) | Kind::Bytes => None,
         };
         // Bytes of documents without a token. The next token stands for them, too.
@@ -151,8 +151,9 @@ impl Vocabulary {
                 }
                 Kind::Bytes => text.bytes().for_each(|byte| tokens.push(u32::from(byte), 1)),
                 Kind::Pieces => {
-                    let Some(running) = &running else { continue };
-                    let (ids, mut begins) = running.encode(text)?;
+                    let Some(whole) = &whole else { continue };
+                    let at = |fault: Fault| fault.source(&document.place);
+                    let (ids, mut begins) = whole.encode(text).map_err(|e| e.map_fault(at))?;
                     // The first token stands for all from the beginning on, the last up to the end.
                     if let Some(first) = begins.first_mut() {
                         *first = 0;
@@ -286,7 +287,7 @@ mod tests {
     fn the_written_tokenizer_makes_the_same_tokens() {
         for vocabulary in all() {
             let tokens = vocabulary.encode(&documents(TEXT)).unwrap();
-            let (ids, _) = vocabulary.tokenizer.for_running_text().unwrap().encode(TEXT).unwrap();
+            let (ids, _) = vocabulary.tokenizer.without_truncation().unwrap().encode(TEXT).unwrap();
             assert_eq!(tokens.ids, ids, "{}", vocabulary.unit());
             assert!(tokens.ids.iter().all(|id| (*id as usize) < vocabulary.rows()));
             let json = vocabulary.tokenizer.json().as_bytes();

@@ -3,10 +3,10 @@
 mod batches;
 mod dataset;
 mod found;
-mod running;
 mod sentence_piece;
 mod split;
 mod tokenizer;
+mod untruncated;
 
 pub use batches::batches;
 pub use dataset::{Limits, TextData, column_texts};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::data::{test_split, train_split, validation_split};
 use super::{Duplicates, FilesSpec, SplitSpec, TokenizerSpec, TrainedTokenizer};
 
-/// Where running text comes from and what is done to it.
+/// Where the text comes from and what is done to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageDataSpec {
@@ -92,7 +92,7 @@ impl Separator {
     }
 }
 
-/// Which tokens running text becomes.
+/// Which tokens the text becomes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LanguageTokenizer {
     /// The characters of the training text, in the order of their code points.

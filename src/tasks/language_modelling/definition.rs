@@ -18,12 +18,12 @@ use crate::tasks::generation::{Continuation, Generation};
 use crate::tasks::spec_lines::Dataset;
 
 /// The definition.
-pub const DEFINITION: RunningText = RunningText;
+pub const DEFINITION: LanguageModelling = LanguageModelling;
 
 /// Language modelling.
-pub struct RunningText;
+pub struct LanguageModelling;
 
-impl Evidence for RunningText {
+impl Evidence for LanguageModelling {
     fn metrics(&self) -> &'static [Metric] {
         &METRICS
     }
@@ -49,7 +49,7 @@ impl Evidence for RunningText {
     }
 }
 
-impl Definition for RunningText {
+impl Definition for LanguageModelling {
     /// The data section, the weights whose tokenizer is used if the section names none, the model's tokens,
     /// and the windows.
     fn data_key(&self, spec: &RunSpec) -> String {

@@ -1,4 +1,4 @@
-//! Language modelling: each token of a running text is predicted from those before it. The loss is
+//! Language modelling: each token of a text is predicted from those before it. The loss is
 //! cross-entropy, in nats a token. It is the primary metric, next to perplexity and bits per byte.
 
 mod batches;

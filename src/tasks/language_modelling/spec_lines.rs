@@ -1,4 +1,4 @@
-//! The lines of a spec that reads a dataset of running text.
+//! The lines of a spec that reads a dataset for language modelling.
 
 use crate::tasks::spec_lines::{Dataset, Roles, Section};
 

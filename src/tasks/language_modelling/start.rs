@@ -10,7 +10,7 @@ use crate::tasks::start::{
     Base, NO_TOKENIZER_BESIDE, Settled, compared_tokenizer, other_tokenizer,
 };
 
-/// Settles a run on running text. Errors if the start weights were trained with another tokenizer.
+/// Settles a run of language modelling. Errors if the start weights were trained with another tokenizer.
 pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<Settled> {
     let spec = spec.clone();
     let (Some(base), Some(_)) = (base, &spec.start) else {

@@ -68,7 +68,7 @@ arms:
 seeds: [0]
 ";
 
-/// The same arms on running text, in the folder `plays`.
+/// The same arms, as language models, in the folder `plays`.
 const TINY_LANGUAGE: &str = "\
 name: tiny
 task: language-modelling

@@ -1,4 +1,4 @@
-//! Running text by a tokenizer: no special tokens around it, and nothing is cut.
+//! A tokenizer that adds no special tokens and cuts nothing.
 
 use std::fmt::Display;
 
@@ -6,9 +6,9 @@ use super::tokenizer::Tokenizer;
 use crate::error::{Error, Fault, Result};
 
 /// A tokenizer that cuts nothing.
-pub struct RunningText(tokenizers::Tokenizer);
+pub struct UntruncatedTokenizer(tokenizers::Tokenizer);
 
-impl RunningText {
+impl UntruncatedTokenizer {
     /// The tokens of a text, and where each begins in it, in bytes. Where several tokens come of one
     /// character, all but the first begin behind it or with it, as the tokenizer says.
     pub fn encode(&self, text: &str) -> Result<(Vec<u32>, Vec<usize>)> {
@@ -26,12 +26,13 @@ impl Tokenizer {
         Ok(Tokenizer { inner, json })
     }
 
-    /// The tokenizer for running text. Making it copies the vocabulary, so it is made once for all documents.
-    pub fn for_running_text(&self) -> Result<RunningText> {
+    /// The same without truncation and padding. Making it copies the vocabulary, so it is made once for all
+    /// documents.
+    pub fn without_truncation(&self) -> Result<UntruncatedTokenizer> {
         let mut whole = self.inner.clone();
         whole.with_padding(None);
         whole.with_truncation(None).map_err(|e| failed("tokenising", &e))?;
-        Ok(RunningText(whole))
+        Ok(UntruncatedTokenizer(whole))
     }
 
     /// The text of tokens. Bytes that are no UTF-8 become the replacement character.
