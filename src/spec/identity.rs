@@ -235,6 +235,50 @@ mod tests {
         SpecIdentity::of(&spec).run_id(0, "data", None)
     }
 
+    /// A ViT with the given training section, on unnamed data.
+    fn with(training: Value, normalize: Value) -> RunSpec {
+        let model = serde_json::json!({"architecture": "vit", "image_size": 28, "patch_size": 7, "classes": 10,
+            "dim": 8, "depth": 1, "heads": 1});
+        let spec = serde_json::json!({"task": "image-classification", "data": {"normalize": normalize},
+            "model": model, "training": training});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn a_run_of_another_spec_is_seen_by_any_field() {
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let changed = |spec: &str, run: &str| {
+            let [spec, run] = [spec, run].map(|training| with(json(training), Value::Null));
+            changed_field(&spec, &run).map(|changed| changed.field)
+        };
+        assert_eq!(changed("{}", "{}"), None);
+        for (spec, run, field) in [
+            // Left out of ids at its default.
+            ("{}", r#"{"schedule": "linear"}"#, "schedule"),
+            (r#"{"schedule": "linear"}"#, "{}", "schedule"),
+            // Options that are not in a spec without them.
+            ("{}", r#"{"ema_decay": 0.99}"#, "ema_decay"),
+            (r#"{"ema_decay": 0.99}"#, "{}", "ema_decay"),
+            // Null is a value.
+            (r#"{"clip_norm": null}"#, r#"{"clip_norm": 1.0}"#, "clip_norm"),
+        ] {
+            assert_eq!(changed(spec, run), Some(format!("training.{field}")), "{spec} {run}");
+        }
+    }
+
+    #[test]
+    fn what_a_run_fills_in_is_no_change() {
+        let statistics = |mean: f64| serde_json::json!({"mean": [mean], "std": [0.5]});
+        let of = |normalize| with(Value::Object(Default::default()), normalize);
+        let run = of(statistics(0.25));
+        assert_eq!(changed_field(&of(Value::Null), &run), None);
+        let changed = changed_field(&of(statistics(0.5)), &run).unwrap();
+        assert_eq!(changed.field, "data.normalize.mean[0]");
+        assert_eq!((changed.spec.as_deref(), changed.run.as_deref()), (Some("0.5"), Some("0.25")));
+        let rounded = RunSpec { precision: crate::spec::Precision::Bf16, ..run.clone() };
+        assert_eq!(changed_field(&run, &rounded), None);
+    }
+
     /// Fields on image sizes are part of the id only if they change an image.
     #[test]
     fn size_fields_change_the_id_only_off_their_defaults() {

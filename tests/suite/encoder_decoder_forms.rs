@@ -307,7 +307,7 @@ fn what_does_not_fit_pytorchs_transformer_is_named() {
     let gpt2 =
         json!({"model_type": "gpt2", "vocab_size": 9, "n_embd": 12, "n_layer": 2, "n_head": 3});
     let other = State { config: Some(gpt2), ..post() };
-    other.refused(&["of another form than the weights", "torch.nn.Transformer"]);
+    other.refused(&["of another architecture than the weights", "torch.nn.Transformer"]);
     let gpt2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder/gpt2");
     let gpt2 = read_checkpoint(&gpt2, &Hints::default()).unwrap().checkpoint;
     let error = gpt2.export(Form::Pytorch).unwrap_err().to_string();

@@ -174,3 +174,24 @@ fn both<C: Chart>(name: &str, size: (u32, u32), chart: &C) -> Result<Vec<(String
     let drawing = svg(name, size, chart)?.into_bytes();
     Ok(vec![(format!("{name}.svg"), drawing), (format!("{name}.png"), png(name, size, chart)?)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_chart;
+
+    #[test]
+    fn charts_of_any_spec_are_known_by_name_and_other_files_are_not() {
+        for name in [
+            "metric-vs-rank.svg",
+            "metric-vs-lora.rank.png",
+            "metric-vs-training.learning_rate.svg",
+            "confusion.png",
+        ] {
+            assert!(is_chart(name), "{name}");
+        }
+        for name in ["metric-vs-rank.csv", "metric-vs-mine.png", "table.md", "confusion.pdf", "svg"]
+        {
+            assert!(!is_chart(name), "{name}");
+        }
+    }
+}

@@ -353,4 +353,22 @@ mod tests {
         ];
         assert_eq!(jobs, want.map(|(id, job)| (id.to_string(), job)).into());
     }
+    /// Without them, their runs would be submitted a second time.
+    #[test]
+    fn damaged_records_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(records(&dir.path().join("none")).unwrap().is_empty());
+        let write = |text: &str| std::fs::write(dir.path().join("7.json"), text).unwrap();
+        let record = |schema: u32| {
+            format!(r#"{{"schema": {schema}, "job": 7, "name": "vlora-x", "tasks": [["aa"]]}}"#)
+        };
+        write(&record(SCHEMA_VERSION));
+        assert_eq!(records(dir.path()).unwrap().len(), 1);
+        for text in ["", "{", &record(SCHEMA_VERSION + 1)] {
+            write(text);
+            let error = records(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("7.json"), "{error}");
+            assert!(error.contains("remove the file"), "{error}");
+        }
+    }
 }
