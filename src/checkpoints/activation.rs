@@ -1,4 +1,4 @@
-//! The activation function of an MLP, as descriptions of models name it.
+//! The activation function of an MLP, as configs of models name it.
 
 use super::fields::Fields;
 use crate::error::Result;

@@ -203,7 +203,7 @@ fn pruned_or_other_problem(fields: &Fields) -> Option<Unsupported> {
     no("problem_type", problem?, "`single_label_classification`")
 }
 
-/// Fields of BERT's and DistilBERT's descriptions that define what the model computes. Each is read
+/// Fields of BERT's and DistilBERT's configs that define what the model computes. Each is read
 /// here.
 const BERT: [&str; 24] = [
     "activation",

@@ -291,7 +291,7 @@ impl fmt::Display for BaseModel {
                 m.vocab_size
             ),
             BaseModel::Pytorch(m) => {
-                write!(f, "torch.nn.Transformer with embeddings, {} heads", m.described.heads)
+                write!(f, "torch.nn.Transformer with embeddings, {} heads", m.options.heads)
             }
             BaseModel::Marian(m) => write!(
                 f,

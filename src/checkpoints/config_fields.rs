@@ -1,4 +1,4 @@
-//! What the descriptions of several models have in common: ranges, heads, and fields that change nothing.
+//! What the configs of several models have in common: ranges, heads, and fields that change nothing.
 
 use std::ops::RangeInclusive;
 

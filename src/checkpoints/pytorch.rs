@@ -24,7 +24,7 @@ use super::compact::file_bytes;
 use super::file::{TensorFile, same};
 use super::file_names::{CONFIG, MODEL};
 use super::hints::Hints;
-use super::pytorch_config::{MODEL_TYPE, PytorchConfig, TransformerOptions, config};
+use super::pytorch_config::{MODEL_TYPE, PytorchConfig, TransformerOptions, config_json};
 use super::read_base::beside;
 use super::shapes::Renamed;
 use crate::error::{Error, Fault, Result};
@@ -158,13 +158,13 @@ fn unpacked(
 }
 
 /// How the model computes: by the config beside the weights, else by the run that starts from them.
-fn described(
+fn options(
     file: &TensorFile,
     hints: &Hints,
 ) -> Result<(TransformerOptions, Option<(PathBuf, PytorchConfig)>)> {
     if let Some((path, base)) = beside(&file.path) {
         let config = base?.pytorch(&path)?.clone();
-        return Ok((config.described.clone(), Some((path, config))));
+        return Ok((config.options.clone(), Some((path, config))));
     }
     if let Some(spec) = hints.model.as_ref().and_then(ModelSpec::as_encoder_decoder) {
         return Ok((TransformerOptions::of(spec), None));
@@ -194,12 +194,12 @@ pub fn checkpoint(
     in_file: &dyn Fn(&str) -> String,
     increments: impl FnOnce(&Renamed, &mut EncoderDecoderSpec) -> Result<Option<VloraSpec>>,
 ) -> Result<Checkpoint> {
-    let (described, config) = described(file, hints)?;
+    let (options, config) = options(file, hints)?;
     let mut tensors = unpacked(file, tensors, in_file)?;
-    let tied = tied(file, &mut tensors, described.tied)?;
+    let tied = tied(file, &mut tensors, options.tied)?;
     let theirs = |name: &str| in_file(&packed(name));
     let renamed = Renamed { path: &file.path, tensors, theirs: &theirs };
-    let mut model = model(&renamed, &described, tied)?;
+    let mut model = model(&renamed, &options, tied)?;
     let vlora = increments(&renamed, &mut model)?;
     if let Some((path, config)) = &config {
         config.check(path, &model)?;
@@ -212,7 +212,7 @@ pub fn checkpoint(
 fn tied(
     file: &TensorFile,
     tensors: &mut BTreeMap<String, Tensor>,
-    described: Option<bool>,
+    options: Option<bool>,
 ) -> Result<bool> {
     let words = if tensors.contains_key(EMBEDDING) { EMBEDDING } else { TARGET };
     let (table, output) = (tensors.get(words), tensors.get(OUTPUT));
@@ -220,7 +220,7 @@ fn tied(
         (Some(table), Some(output)) => same(table, output)?,
         _ => true,
     };
-    let tied = described.unwrap_or(equal);
+    let tied = options.unwrap_or(equal);
     if !tied {
         return Ok(false);
     }
@@ -228,22 +228,22 @@ fn tied(
         return Err(Fault::of_file(&file.path, "the output layer is not the target's embedding")
             .tensor(OUTPUT)
             .found("other values or another shape")
-            .expected(format!("those of {words}, since the model is described as tied"))
+            .expected(format!("those of {words}, since the model is options as tied"))
             .help("`tied: false` keeps both")
             .into());
     }
     if let Some(output) = tensors.remove(OUTPUT)
-        && described == Some(true)
+        && options == Some(true)
     {
         tensors.entry(words.into()).or_insert(output);
     }
     Ok(true)
 }
 
-/// The model by the shapes of its tensors. Only values that no shape shows come from `described`.
+/// The model by the shapes of its tensors. Only values that no shape shows come from `options`.
 fn model(
     renamed: &Renamed,
-    described: &TransformerOptions,
+    options: &TransformerOptions,
     tied: bool,
 ) -> Result<EncoderDecoderSpec> {
     let has = |name: &str| renamed.tensors.contains_key(name);
@@ -263,7 +263,7 @@ fn model(
     let (source, target) = if shared_embedding { (EMBEDDING, EMBEDDING) } else { (SOURCE, TARGET) };
     let [source_vocabulary, dim] = rows(source, "[vocabulary, dim] of the source's embedding")?;
     let [target_vocabulary, _] = rows(target, "[vocabulary, dim] of the target's embedding")?;
-    let positions = match (described.position_embedding, described.positions) {
+    let positions = match (options.position_embedding, options.positions) {
         (PositionKind::Sinusoidal | PositionKind::SinusoidalHalves, Some(positions)) => positions,
         _ => rows("source_positions.weight", "[positions, dim] of the source's positions")?[0],
     };
@@ -285,23 +285,23 @@ fn model(
         dim,
         depth,
         decoder_depth: (decoder_depth != depth).then_some(decoder_depth),
-        heads: described.heads,
+        heads: options.heads,
         mlp_ratio: hidden as f64 / dim as f64,
-        norm: described.norm,
+        norm: options.norm,
         final_norm,
-        position_embedding: described.position_embedding,
+        position_embedding: options.position_embedding,
         shared_embedding,
         tied,
         output_bias: has("output.bias"),
-        scale_embedding: described.scale_embedding,
+        scale_embedding: options.scale_embedding,
         // How weights would start makes no difference to weights that are there.
         embedding_init: EmbeddingInit::default(),
         attention_init: AttentionInit::default(),
-        activation: described.activation,
-        norm_eps: described.norm_eps,
-        dropout: described.dropout,
-        attention_dropout: described.attention_dropout,
-        activation_dropout: described.activation_dropout,
+        activation: options.activation,
+        norm_eps: options.norm_eps,
+        dropout: options.dropout,
+        attention_dropout: options.attention_dropout,
+        activation_dropout: options.activation_dropout,
     })
 }
 
@@ -353,7 +353,7 @@ pub fn export(dense: &Checkpoint) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             .help("--to compact holds it")
             .into());
     };
-    let config = serde_json::to_string_pretty(&config(model))
+    let config = serde_json::to_string_pretty(&config_json(model))
         .map_err(|e| Error::from(Fault::failed(format!("{CONFIG} cannot be written: {e}"))))?;
     Ok(vec![
         (MODEL.into(), state_bytes(state(dense, model)?)?),

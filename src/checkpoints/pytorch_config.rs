@@ -22,7 +22,7 @@ pub const MODEL_TYPE: &str = "torch.nn.Transformer";
 /// A config whose fields have the right types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PytorchConfig {
-    pub described: TransformerOptions,
+    pub options: TransformerOptions,
     /// Sizes that the weights show, too: field and value.
     sizes: Vec<(&'static str, usize)>,
     /// The first field that this project's model does not support.
@@ -133,7 +133,7 @@ pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
         true => NormPlacement::Pre,
         false => NormPlacement::Post,
     };
-    let described = TransformerOptions {
+    let options = TransformerOptions {
         heads: fields.whole("nhead", 1..=1 << 20)?,
         norm,
         norm_eps: fields.positive_or("layer_norm_eps", 1.0, 1e-5)?,
@@ -154,13 +154,13 @@ pub fn read(fields: &Fields) -> Result<Box<PytorchConfig>> {
         Some((field, value)) => no(field, value.to_string(), UNKNOWN_FIELD),
         None => None,
     };
-    Ok(Box::new(PytorchConfig { described, sizes, unsupported }))
+    Ok(Box::new(PytorchConfig { options, sizes, unsupported }))
 }
 
 impl PytorchConfig {
     /// Errors if the config at `path` contradicts the weights, which show `model`.
     pub fn check(&self, path: &Path, model: &EncoderDecoderSpec) -> Result<()> {
-        let heads = self.described.heads;
+        let heads = self.options.heads;
         if !model.dim.is_multiple_of(heads) {
             return Err(Fault::of_file(path, "nhead contradicts the weights")
                 .found(heads)
@@ -179,7 +179,7 @@ impl PytorchConfig {
             };
             sizes.push((field, *said, shown, by));
         }
-        if let Some(said) = self.described.positions {
+        if let Some(said) = self.options.positions {
             sizes.push(("positions", said, model.positions, "the table of positions"));
         }
         expect_agreement(path, &sizes)
@@ -187,7 +187,7 @@ impl PytorchConfig {
 }
 
 /// The config of a model.
-pub fn config(model: &EncoderDecoderSpec) -> Value {
+pub fn config_json(model: &EncoderDecoderSpec) -> Value {
     json!({
         "activation": name_of(&ACTIVATIONS, &model.activation),
         "activation_dropout": model.activation_dropout,

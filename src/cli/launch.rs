@@ -210,6 +210,7 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
             )
         })?),
     };
+    slurm::check_records(&folder)?;
     let mut queued = match jobs(std::slice::from_ref(&folder)) {
         // Where nothing is submitted, there need be no Slurm.
         Err(_) if args.dry_run => BTreeMap::new(),

@@ -219,6 +219,9 @@ impl Observer for Progress {
         // A run that failed, or that another process held, may start again.
         if self.ended.remove(&run.id) {
             self.ended_flops -= variant.flops;
+            if let Show::Bars { all, .. } = &self.show {
+                all.set_position(self.ended.len() as u64);
+            }
         }
         let name = format!("{} seed {}", variant.variant.label, run.seed);
         let length = variant.length;

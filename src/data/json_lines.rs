@@ -115,14 +115,7 @@ impl Builder {
     }
 
     fn push(&mut self, row: usize, value: Json) -> Result<()> {
-        let now = match (&self.kind, &value) {
-            // All of its sentences are missing.
-            (Some(Kind::Languages(_)), Json::Object(map)) if map.values().all(Json::is_null) => {
-                None
-            }
-            _ => kind(&value),
-        };
-        let joint = match (self.kind.take(), now) {
+        let joint = match (self.kind.take(), kind(&value)) {
             (before, None) => before,
             (None, now) => now,
             (Some(a), Some(b)) if a == b => Some(a),
@@ -170,6 +163,8 @@ fn kind(value: &Json) -> Option<Kind> {
         Json::Number(n) if n.as_i64().is_some() => Kind::Integer,
         Json::Number(_) => Kind::Float,
         Json::String(_) => Kind::Text,
+        // A translation without any sentence.
+        Json::Object(map) if map.len() > 1 && map.values().all(Json::is_null) => return None,
         Json::Object(map) if is_translation(map) => Kind::Languages(map.keys().cloned().collect()),
         Json::Object(_) => Kind::Other("objects".into()),
         Json::Array(_) => Kind::Other("lists".into()),
@@ -205,13 +200,16 @@ mod tests {
 
     #[test]
     fn a_translation_may_lack_sentences() {
-        let text = "{\"t\": {\"de\": \"a\", \"en\": \"b\"}}\n{\"t\": {\"de\": \"c\", \"en\": null}}\n\
-                    {\"t\": {\"de\": null, \"en\": null}}\n";
+        let text = "{\"t\": {\"de\": null, \"en\": null}}\n{\"t\": {\"de\": \"a\", \"en\": \"b\"}}\n\
+                    {\"t\": {\"de\": \"c\", \"en\": null}}\n{\"t\": {\"de\": null, \"en\": null}}\n";
         let table = parse(text, Select::All).unwrap();
         let Values::Languages { languages, texts } = &table.columns[0].values else { panic!() };
         assert_eq!(languages, &["de", "en"]);
         let some = |text: &str| Some(text.to_string());
-        assert_eq!(texts, &[vec![some("a"), some("c"), None], vec![some("b"), None, None]]);
+        assert_eq!(
+            texts,
+            &[vec![None, some("a"), some("c"), None], vec![None, some("b"), None, None]]
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::slices;
 /// Computes the gradients of an operation's inputs from its output's.
 type Backward = Box<dyn FnOnce(&Tensor, &mut Sink) -> Result<()> + Send>;
 
-/// A tensor in a computation. It is tracked if it can get a gradient: if it is a trained parameter,
+/// A tensor in a computation. It is tracked, that is, it requires a gradient, if it is a trained parameter
 /// or the result of an operation on a tracked variable.
 #[derive(Clone, Debug)]
 pub struct Variable {

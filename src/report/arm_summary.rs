@@ -35,6 +35,16 @@ pub struct DamagedRun {
     pub reason: String,
 }
 
+impl DamagedRun {
+    /// The first line of the reason, without the path of the run's folder, which is another wherever a
+    /// report is made.
+    pub fn summary(&self) -> &str {
+        let line = self.reason.lines().next().unwrap_or_default();
+        let behind = line.split_once(&self.id).map_or(line, |(_, behind)| behind);
+        behind.trim_start_matches(['/', '\\', ':', ' '])
+    }
+}
+
 /// A finished run's evidence.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {

@@ -116,13 +116,12 @@ impl Summary {
                 notes.push(format!("{}, seed {seed}, failed: {reason}", code(label)));
             }
             for run in &arm.damaged {
-                let reason = run.reason.lines().next().unwrap_or_default();
                 notes.push(format!(
                     "{}, seed {}, run {}, left out: {}.",
                     code(label),
                     run.seed,
                     code(&run.id),
-                    markdown(reason)
+                    markdown(run.summary())
                 ));
             }
             if arm.unfinished > 0 {

@@ -34,7 +34,7 @@ const MAX_EPOCHS: usize = 20;
 
 /// The share of a class's examples that are predicted right.
 const RECALL: Metric = Metric {
-    name: "right",
+    name: "recall",
     unit: "%",
     difference_unit: "points",
     scale: 100.0,

@@ -1,5 +1,5 @@
-//! The SHA-256 that `result.json` stores of itself, so that any later change to it is detected. It also stores
-//! the hashes of the run's other files.
+//! The SHA-256 that `result.json` stores of itself, so that any later change to it is detected. `result.json`
+//! also stores the hashes of the run's other files.
 
 use sha2::{Digest, Sha256};
 

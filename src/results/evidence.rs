@@ -67,11 +67,11 @@ pub struct Assessment {
     pub scores: Scores,
     /// What predictions without a trained model reach on the same examples.
     pub trivial_baselines: Vec<TrivialBaseline>,
-    /// Whether the model gave all examples the same answer.
+    /// Whether the model predicted the same for all examples.
     pub is_constant: bool,
     /// Equal for runs on the same test examples, in the same order.
     pub examples_hash: u64,
-    /// Which examples it has right; None where an answer is not simply right or wrong.
+    /// Which examples it has right; None where a prediction is not simply right or wrong.
     pub correct: Option<Flags>,
     /// What each example adds to the primary metric, for the paired bootstrap. None where another
     /// test compares runs example by example.
@@ -79,7 +79,7 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// The answers that a model must beat, or it has learned nothing. None where the task knows none.
+    /// What a model must beat, or it has learned nothing. None where the task knows none.
     pub fn trivial(&self) -> Option<&TrivialBaseline> {
         self.trivial_baselines.iter().find(|baseline| baseline.error.is_some())
     }
@@ -111,14 +111,14 @@ pub struct TrivialBaseline {
     pub metrics: Vec<Option<f64>>,
     pub examples: usize,
     /// Standard error of the primary metric over the examples, where a model that is no better than
-    /// these answers has learned nothing.
+    /// this baseline has learned nothing.
     pub error: Option<f64>,
-    /// Whether every example gets the same answer.
+    /// Whether every example gets the same prediction.
     pub is_constant: bool,
 }
 
 impl TrivialBaseline {
-    /// The best constant answer. A model that is no better has learned nothing.
+    /// The best constant prediction. A model that is no better has learned nothing.
     pub fn constant(
         answer: &'static str,
         value: f64,

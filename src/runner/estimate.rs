@@ -96,7 +96,8 @@ impl History {
 }
 
 impl Past {
-    /// None if the run was trained on another device, beside other runs, or on a busy machine, or has changed
+    /// None if the run was trained on another device, by another number of threads, beside other runs, or on a
+    /// busy machine, or has changed
     /// since.
     fn read(run: &RunFolder, model: String, device: DeviceKind) -> Option<Past> {
         let IntactRun { spec, result, .. } = run.verify(CheckLevel::Quick).ok()?;

@@ -136,9 +136,9 @@ pub fn comparable_fields(specs: [&RunSpec; 2]) -> [BTreeMap<String, String>; 2] 
     })
 }
 
-/// Fields that a run fills in from its data or its start weights, with the value that leaves them open.
-const FILLED_IN: [(&str, &str); 2] =
-    [("data.normalize", "null"), ("start.position_embedding", r#""auto""#)];
+/// Fields that a run fills in from its start weights, with the value that leaves them open.
+const FILLED_IN: [(&str, &str); 2] = [("data.normalize", "null"), (POSITIONS, r#""auto""#)];
+const POSITIONS: &str = "start.position_embedding";
 
 /// A field that differs between a spec and that of a finished run, with both values as JSON; None where a
 /// spec has no such field.
@@ -153,20 +153,31 @@ pub struct ChangedField {
 /// differ, since `auto` follows the device.
 pub fn changed_field(spec: &RunSpec, run: &RunSpec) -> Option<ChangedField> {
     let [ours, theirs] = comparable_fields([spec, run]);
-    let written = flatten(spec);
+    let all = [spec, run].map(flatten);
+    // A run may also leave open what its spec says, if that has no effect on these weights.
     let is_filled_in = |field: &str| {
-        FILLED_IN.iter().any(|(outer, open)| {
-            is_within(field, outer) && written.get(*outer).is_some_and(|value| value == open)
-        })
+        run.start.is_some()
+            && FILLED_IN.iter().any(|(outer, open)| {
+                let is_open =
+                    |all: &BTreeMap<String, String>| all.get(*outer).is_some_and(|v| v == open);
+                is_within(field, outer)
+                    && (is_open(&all[0]) || *outer == POSITIONS && is_open(&all[1]))
+            })
     };
     let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let changed = names.into_iter().find(|field| {
         *field != "precision" && !is_filled_in(field) && ours.get(*field) != theirs.get(*field)
     })?;
+    // A section that only one of them has is not nothing on the other side.
+    let value = |fields: &BTreeMap<String, String>, all: &BTreeMap<String, String>| {
+        let inside =
+            || fields_within(all, changed).next().map(|(field, v)| format!("{field}: {v}, …"));
+        fields.get(changed).cloned().or_else(inside)
+    };
     Some(ChangedField {
         field: changed.clone(),
-        spec: ours.get(changed).cloned(),
-        run: theirs.get(changed).cloned(),
+        spec: value(&ours, &all[0]),
+        run: value(&theirs, &all[1]),
     })
 }
 
@@ -267,16 +278,34 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_fills_in_is_no_change() {
+    fn what_a_run_fills_in_from_its_start_weights_is_no_change() {
+        let none = || Value::Object(Default::default());
         let statistics = |mean: f64| serde_json::json!({"mean": [mean], "std": [0.5]});
-        let of = |normalize| with(Value::Object(Default::default()), normalize);
-        let run = of(statistics(0.25));
-        assert_eq!(changed_field(&of(Value::Null), &run), None);
-        let changed = changed_field(&of(statistics(0.5)), &run).unwrap();
-        assert_eq!(changed.field, "data.normalize.mean[0]");
-        assert_eq!((changed.spec.as_deref(), changed.run.as_deref()), (Some("0.5"), Some("0.25")));
-        let rounded = RunSpec { precision: crate::spec::Precision::Bf16, ..run.clone() };
-        assert_eq!(changed_field(&run, &rounded), None);
+        let from_seed = |normalize| with(none(), normalize);
+        let started = |normalize, positions: &str| {
+            let start = serde_json::json!({"checkpoint": "x", "position_embedding": positions});
+            RunSpec { start: serde_json::from_value(start).unwrap(), ..with(none(), normalize) }
+        };
+        let run = started(statistics(0.25), "timm");
+        assert_eq!(changed_field(&started(Value::Null, "auto"), &run), None);
+        // Nothing was resampled.
+        let kept = started(statistics(0.25), "auto");
+        assert_eq!(changed_field(&started(Value::Null, "timm"), &kept), None);
+        let changed = |spec: RunSpec, run: &RunSpec| {
+            let ChangedField { field, spec, run } = changed_field(&spec, run).unwrap();
+            (field, spec.unwrap(), run.unwrap())
+        };
+        let mean = |spec: &str, run: &str| {
+            ("data.normalize.mean[0]".to_string(), spec.to_string(), run.to_string())
+        };
+        assert_eq!(changed(started(statistics(0.5), "timm"), &run), mean("0.5", "0.25"));
+        // A run from its seed fills nothing in.
+        let (field, spec, run) = changed(from_seed(Value::Null), &from_seed(statistics(0.25)));
+        assert_eq!((field.as_str(), spec.as_str()), ("data.normalize", "null"));
+        assert_eq!(run, "data.normalize.mean[0]: 0.25, …");
+        let float32 = from_seed(Value::Null);
+        let bf16 = RunSpec { precision: crate::spec::Precision::Bf16, ..float32.clone() };
+        assert_eq!(changed_field(&float32, &bf16), None);
     }
 
     /// Fields on image sizes are part of the id only if they change an image.

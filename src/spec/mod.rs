@@ -45,10 +45,10 @@ mod yaml;
 mod yaml_traps;
 
 pub use adapted::{ClassMatch, Conversion, Kept, Resampled, Unnamed};
-pub use arms::RUN_FIELDS;
 pub use claims::{CheckKind, ClaimCheck, Claims, Margin, PublishedClaim};
 pub use error::{SpecError, nearest};
 pub use experiment::{Experiment, Variant, agree};
+pub use fields::is_known as is_field;
 pub use identity::{
     ChangedField, NUMERICS_VERSION, SpecIdentity, changed_field, comparable_fields, flatten, hex,
     identifying_fields, left_out_at, source_fields,

@@ -335,18 +335,15 @@ impl<'a> Resolver<'a> {
         let mut set_elsewhere = BTreeSet::new();
         for (key, _) in point {
             let is_absent = fields_within(&fields, key).next().is_none();
-            let has_at = |value: &&&Node| {
+            let has_at = |value: &&Node| {
                 let mut other = node.clone();
-                other.set(key, (**value).clone());
+                other.set(key, (*value).clone());
                 let Ok(mut spec) = run_of(&other) else { return false };
                 name_targets(&mut spec, &other);
                 normalise(&mut spec);
                 fields_within(&flatten(&spec), key).next().is_some()
             };
-            if is_absent
-                && node.nearest(key).1
-                && self.swept_values(key).iter().find(has_at).is_some()
-            {
+            if is_absent && node.nearest(key).1 && self.swept_values(key).iter().any(has_at) {
                 set_elsewhere.insert(key.as_str());
             }
         }

@@ -140,14 +140,14 @@ fn option_asks_for_gpus(option: &str) -> bool {
         let name = resource.strip_prefix("gres/").unwrap_or(resource);
         name.split([':', '=']).next() == Some("gpu")
     };
-    match name {
-        "--gpus" => is_any(value),
-        _ if name.starts_with("--gpus-per-") => is_any(value),
-        _ if name == "--gres" || name.starts_with("--tres-per-") => {
-            value.split(',').filter(is_gpu).any(is_any)
-        }
-        _ => false,
+    // sbatch takes the beginning of a name for the name.
+    let begins = |full: &str| full.starts_with(name);
+    if name.starts_with("--gpus") {
+        return is_any(value);
     }
+    let lists_resources = name.len() >= "--gre".len() && begins("--gres")
+        || ["--tres-per-node", "--tres-per-socket", "--tres-per-task"].into_iter().any(begins);
+    lists_resources && value.split(',').filter(is_gpu).any(is_any)
 }
 
 /// Reads the section; None where it is not given.
@@ -234,6 +234,9 @@ mod tests {
             "--gres=license:1,gpu:a100:2",
             "--tres-per-task=gres/gpu=1",
             "--tres-per-node=gres/gpu:1",
+            "--gre=gpu:1",
+            "--gpus-per-n=1",
+            "--tres-per-t=gres/gpu=1",
         ] {
             assert!(option_asks_for_gpus(option), "{option}");
         }

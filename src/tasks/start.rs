@@ -65,8 +65,8 @@ pub fn compared_tokenizer(is_compared: bool, note: &str) -> (TaskFields, Option<
     }
 }
 
-/// The fault of weights that were trained with another tokenizer than the run's. Both are given by name and, where it
-/// is known, content.
+/// The fault of weights that were trained with another tokenizer than the run's. Both are given by name
+/// and, where it is known, content.
 pub fn other_tokenizer(
     (name, own): (&str, Option<&Tokenizer>),
     their_name: &str,

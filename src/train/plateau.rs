@@ -13,7 +13,7 @@ const THRESHOLD: f64 = 1e-4;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plateau {
-    /// The factor of the peak rate.
+    /// The factor of the peak learning rate.
     pub factor: f64,
     /// The best value. None before the first.
     best: Option<f64>,

@@ -51,9 +51,9 @@ fn the_logit_lens_gives_the_logits_of_a_shorter_model() {
             };
             let by_layer = built(4).logit_lens(&images).unwrap();
             assert_eq!(by_layer.len(), 5);
-            for (depth, logit_lens) in by_layer.iter().enumerate().skip(1) {
+            for (depth, logits) in by_layer.iter().enumerate().skip(1) {
                 let whole = built(depth).forward(&images, Mode::Evaluation).unwrap();
-                assert!(apart(&whole, logit_lens) < 1e-5, "{pool} {arm} {depth}");
+                assert!(apart(&whole, logits) < 1e-5, "{pool} {arm} {depth}");
             }
             // Each layer changes the answer.
             let distinct = by_layer.windows(2).all(|r| apart(&r[0], &r[1]) > 1e-3);
@@ -79,9 +79,9 @@ fn the_logit_lens_gives_the_logits_of_a_shorter_model() {
         };
         let by_layer = built(3).logit_lens(&texts).unwrap();
         assert_eq!(by_layer.len(), 4);
-        for (depth, logit_lens) in by_layer.iter().enumerate().skip(1) {
+        for (depth, logits) in by_layer.iter().enumerate().skip(1) {
             let whole = built(depth).forward(&texts, Mode::Evaluation).unwrap();
-            assert!(apart(&whole, logit_lens) < 1e-5, "{pool} {depth}");
+            assert!(apart(&whole, logits) < 1e-5, "{pool} {depth}");
         }
     }
 }
@@ -135,7 +135,7 @@ fn the_last_layer_answers_as_the_run_did() {
     assert_eq!(forced.code, 0, "{}", forced.err);
     assert_eq!(fs::read(folder.join("runs").join(&id).join("layers.json")).unwrap(), before);
 
-    // Other weights, another logit lens: this one counts no more.
+    // The stored scores are of other weights, so they do not count.
     let path = folder.join("runs").join(&id).join("layers.json");
     let mut stale = json(&path);
     stale["model_sha256"] = "0".into();

@@ -233,7 +233,7 @@ impl Tokenizer {
                 encoded.cut += usize::from(length > max_tokens);
                 let one = fits.post_process(first, second, true).map_err(|e| failed(&e))?;
                 encoded.ids.extend_from_slice(one.get_ids());
-                // No model has as many types as a byte has values, so the highest stands for all beyond.
+                // No model has 256 types (`spec/validate/model.rs`), so the highest byte stands for all beyond.
                 let kind = |kind: &u32| u8::try_from(*kind).unwrap_or(u8::MAX);
                 encoded.types.extend(one.get_type_ids().iter().map(kind));
                 // An empty text without special tokens has no token, but the model needs one.

@@ -112,14 +112,16 @@ fn packed_on_cpu(qkv: &Variable, attention: Attention) -> Result<Variable> {
     let input: Tensor = qkv.tensor().clone();
     let AttentionSizes { queries, keys, .. } = attention.sizes;
     let width = attention.sizes.width();
-    let (out, kept) = cpu::with_values([&input], |[qkv_values]| {
+    let (out, saved) = cpu::with_values([&input], |[qkv_values]| {
         Ok(attention.forward(Rows::packed(qkv_values, keys, width), qkv.requires_grad()))
     })?;
     let out = cpu::tensor(out, (attention.batch, queries, width), &input)?;
     Ok(Variable::computed(out, &[qkv], move |g, sink| {
-        let Some(kept) = &kept else { bail!("self-attention kept nothing for its backward pass") };
+        let Some(saved) = &saved else {
+            bail!("self-attention saved nothing for its backward pass")
+        };
         let d_qkv = cpu::with_values([&input, g], |[qkv, g]| {
-            Ok(attention.packed_gradient(Rows::packed(qkv, keys, width), kept, g))
+            Ok(attention.packed_gradient(Rows::packed(qkv, keys, width), saved, g))
         })?;
         sink.add(0, cpu::tensor(d_qkv, input.shape(), &input)?)
     }))
@@ -130,15 +132,15 @@ fn on_cpu(qkv: [&Variable; 3], attention: Attention) -> Result<Variable> {
     let inputs: [Tensor; 3] = qkv.map(|v| v.tensor().clone());
     let [q, k, v] = &inputs;
     let tracked = qkv.iter().any(|v| v.requires_grad());
-    let (out, kept) = cpu::with_values([q, k, v], |[q, k, v]| {
+    let (out, saved) = cpu::with_values([q, k, v], |[q, k, v]| {
         Ok(attention.forward(separate_rows(&attention, [q, k, v]), tracked))
     })?;
     let out = cpu::tensor(out, dims, q)?;
     Ok(Variable::computed(out, &qkv, move |g, sink| {
-        let Some(kept) = &kept else { bail!("attention kept nothing for its backward pass") };
+        let Some(saved) = &saved else { bail!("attention saved nothing for its backward pass") };
         let [q, k, v] = &inputs;
         let gradients = cpu::with_values([q, k, v, g], |[q, k, v, g]| {
-            Ok(attention.gradients(separate_rows(&attention, [q, k, v]), kept, g))
+            Ok(attention.gradients(separate_rows(&attention, [q, k, v]), saved, g))
         })?;
         for (i, (gradient, input)) in gradients.into_iter().zip(&inputs).enumerate() {
             sink.add(i, cpu::tensor(gradient, input.shape(), input)?)?;

@@ -22,7 +22,7 @@ use super::claims::{CHART, Contrast};
 use super::summary::Summary;
 use crate::error::Result;
 use crate::results::{ExperimentFolder, SpectrumRecord};
-use crate::spec::RUN_FIELDS;
+use crate::spec::is_field;
 
 const ENERGY: &str = "energy-vs-rank";
 const CONFUSION: &str = "confusion";
@@ -45,12 +45,7 @@ fn chart_name(field: &str) -> Option<String> {
 /// Whether a report of some spec writes a chart of this file name.
 pub fn is_chart(file: &str) -> bool {
     let name = ["svg", "png"].iter().find_map(|ending| file.strip_suffix(&format!(".{ending}")));
-    let is_swept = |name: &str| {
-        let field = name.strip_prefix("metric-vs-");
-        field
-            .and_then(|field| field.split_once('.'))
-            .is_some_and(|(section, _)| RUN_FIELDS.contains(&section))
-    };
+    let is_swept = |name: &str| name.strip_prefix("metric-vs-").is_some_and(is_field);
     name.is_some_and(|name| {
         [CONFUSION, CURVES, EFFECTS, LAYERS, LAYER_MAP, PARAMETERS, RANK].contains(&name)
             || is_swept(name)
@@ -189,8 +184,16 @@ mod tests {
         ] {
             assert!(is_chart(name), "{name}");
         }
-        for name in ["metric-vs-rank.csv", "metric-vs-mine.png", "table.md", "confusion.pdf", "svg"]
-        {
+        for name in [
+            "metric-vs-rank.csv",
+            "metric-vs-mine.png",
+            "metric-vs-training.learning_rate copy.png",
+            "metric-vs-vlora.rank.old.svg",
+            "metric-vs-lora.rank (paper).svg",
+            "table.md",
+            "confusion.pdf",
+            "svg",
+        ] {
             assert!(!is_chart(name), "{name}");
         }
     }

@@ -28,7 +28,7 @@ pub fn runs(summary: &Summary) -> Markup {
                         (line(&arm.variant.label)) ", seed " (run.seed) ", run "
                         code { (line(&run.id)) } ": left out"
                     }
-                    p { (text(&run.reason)) }
+                    p { (line(run.summary())) }
                 }
             }
             @if arm.unfinished > 0 {

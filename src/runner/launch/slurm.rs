@@ -246,14 +246,27 @@ fn of_runs(records: &[ArrayRecord], said: &str) -> BTreeMap<String, Job> {
     jobs
 }
 
+/// Errors if a record of submitted jobs cannot be read.
+pub fn check_records(experiment: &ExperimentFolder) -> Result<()> {
+    records(&folder(experiment)).map(drop)
+}
+
 /// Every array that was submitted, in order. Errors if a record cannot be read: its runs would be submitted
 /// again.
 fn records(folder: &Path) -> Result<Vec<ArrayRecord>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let of_json = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    let mut records = of_json.map(|path| record(&path)).collect::<Result<Vec<ArrayRecord>>>()?;
-    records.sort_by_key(|record| record.job);
+    let failed = |e| Error::io("reading", folder, e);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut records = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            records.push(record(&path)?);
+        }
+    }
+    records.sort_by_key(|record: &ArrayRecord| record.job);
     Ok(records)
 }
 
@@ -353,6 +366,7 @@ mod tests {
         ];
         assert_eq!(jobs, want.map(|(id, job)| (id.to_string(), job)).into());
     }
+
     /// Without them, their runs would be submitted a second time.
     #[test]
     fn damaged_records_are_refused() {

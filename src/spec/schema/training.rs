@@ -17,8 +17,8 @@ pub struct TrainingSpec {
     pub patience: Option<usize>,
     /// Examples in a forward pass (micro-batch).
     pub batch_size: usize,
-    /// Forward passes for an optimiser step (gradient accumulation); the effective batch is `batch_size ×
-    /// accumulation`. At most as many as an epoch has batches.
+    /// Forward passes for an optimiser step (gradient accumulation), at most as many as an epoch has batches.
+    /// The effective batch is `batch_size × accumulation`.
     pub accumulation: usize,
     /// Peak learning rate, reached after warm-up.
     pub learning_rate: f64,

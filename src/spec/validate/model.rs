@@ -66,7 +66,7 @@ fn vit(model: &VitSpec, check: &Check) -> Result<(), SpecError> {
 fn encoder(model: &EncoderSpec, check: &Check) -> Result<(), SpecError> {
     check.between("model.vocabulary", model.vocabulary, 1, 1 << 24)?;
     check.between("model.positions", model.positions, 1, 1 << 16)?;
-    check.between("model.token_types", model.token_types, 0, 1 << 16)?;
+    check.between("model.token_types", model.token_types, 0, 255)?;
     check.between("model.classes", model.classes, 2, 1_000_000)?;
     let EncoderSpec { dim, depth, heads, mlp_ratio, norm_eps, .. } = *model;
     let rows = model.classes + model.vocabulary + model.positions + model.token_types;

@@ -68,7 +68,8 @@ impl Definition for Texts {
         let data = TextDataSpec { group_by_length: true, ..section(spec).clone() };
         let (fields, m) = (flatten(&data), model(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        format!("{fields:?} {beside:?} {} {} {:?}", m.classes, m.vocabulary, m.pool)
+        let limits = (m.classes, m.vocabulary, m.token_types);
+        format!("{fields:?} {beside:?} {limits:?} {:?}", m.pool)
     }
 
     /// Texts are transferred batch by batch, so a device holds none.

@@ -59,22 +59,27 @@ EXPORT(norm_of_squares)
 
 // The update of src/nn/cpu/adamw.rs. `limit` clips like PyTorch's clip_grad_norm_; 0 means no clipping.
 KERNEL adamw(const Parameter* parameters, const Part* parts, const float* const* gradients,
-             const float* norm, float limit, float beta1, float beta2, float epsilon, float keep,
-             float rate, float correct2, float increment_keep, float increment_rate) {
+             const float* norm, float limit, float beta1, float beta2, float epsilon,
+             float decay_factor, float step_size, float inverse_bias_correction2,
+             float increment_decay_factor, float increment_step_size) {
     const Part part = parts[blockIdx.x];
     const Parameter p = parameters[part.which];
     const float* g = gradients[part.which];
     if (!g) return;
-    const float scale = limit > 0.f ? fminf(1.f, limit / (norm[0] + 1e-6f)) : 1.f;
-    const float kept = p.group == 2 ? increment_keep : p.group == 1 ? keep : 1.f;
-    const float own_rate = p.group == 2 ? increment_rate : rate;
+    const float grad_scale = limit > 0.f ? fminf(1.f, limit / (norm[0] + 1e-6f)) : 1.f;
+    // The factors of the parameter's group.
+    const float decay = p.group == 2   ? increment_decay_factor
+                        : p.group == 1 ? decay_factor
+                                       : 1.f;
+    const float size = p.group == 2 ? increment_step_size : step_size;
     const unsigned long long from = (unsigned long long)(part.part) * PART;
     for (int i = threadIdx.x; i < PART && from + i < p.count; i += blockDim.x) {
         const unsigned long long at = from + i;
-        const float gradient = g[at] * scale;
+        const float gradient = g[at] * grad_scale;
         const float m = beta1 * p.first[at] + (1.f - beta1) * gradient;
         const float v = beta2 * p.second[at] + (1.f - beta2) * gradient * gradient;
-        const float value = kept * p.value[at] - own_rate * m / (sqrtf(v * correct2) + epsilon);
+        const float spread = sqrtf(v * inverse_bias_correction2) + epsilon;
+        const float value = decay * p.value[at] - size * m / spread;
         p.first[at] = m;
         p.second[at] = v;
         p.value[at] = value;
