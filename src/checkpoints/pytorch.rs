@@ -212,7 +212,7 @@ pub fn checkpoint(
 fn tied(
     file: &TensorFile,
     tensors: &mut BTreeMap<String, Tensor>,
-    options: Option<bool>,
+    stated: Option<bool>,
 ) -> Result<bool> {
     let words = if tensors.contains_key(EMBEDDING) { EMBEDDING } else { TARGET };
     let (table, output) = (tensors.get(words), tensors.get(OUTPUT));
@@ -220,7 +220,7 @@ fn tied(
         (Some(table), Some(output)) => same(table, output)?,
         _ => true,
     };
-    let tied = options.unwrap_or(equal);
+    let tied = stated.unwrap_or(equal);
     if !tied {
         return Ok(false);
     }
@@ -228,12 +228,12 @@ fn tied(
         return Err(Fault::of_file(&file.path, "the output layer is not the target's embedding")
             .tensor(OUTPUT)
             .found("other values or another shape")
-            .expected(format!("those of {words}, since the model is options as tied"))
+            .expected(format!("those of {words}, since the model is described as tied"))
             .help("`tied: false` keeps both")
             .into());
     }
     if let Some(output) = tensors.remove(OUTPUT)
-        && options == Some(true)
+        && stated == Some(true)
     {
         tensors.entry(words.into()).or_insert(output);
     }

@@ -13,7 +13,7 @@ use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
-use crate::runner::launch::{Bundle, Job, Stage, jobs, stages};
+use crate::runner::launch::{Bundle, Job, Stage, jobs, stages, submitted};
 use crate::runner::{Invocation, Plan, PlannedRun, device_list, planned_kind};
 use crate::spec::{SlurmSpec, TimeLimit, option_fault, time_fault, value_fault};
 use crate::terminal::print_data;
@@ -210,8 +210,8 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
             )
         })?),
     };
-    slurm::check_records(&folder)?;
-    let mut queued = match jobs(std::slice::from_ref(&folder)) {
+    let submitted = submitted(&folder)?;
+    let mut queued = match jobs(&[submitted]) {
         // Where nothing is submitted, there need be no Slurm.
         Err(_) if args.dry_run => BTreeMap::new(),
         asked => asked?.remove(0),

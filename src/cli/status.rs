@@ -10,10 +10,10 @@ use indicatif::HumanDuration;
 
 use super::runs::{experiments, name};
 use super::{FormatArgs, FormatName, clean, eprint_line, print_as, states};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Table, count, percent};
 use crate::results::{ExperimentFolder, Failure, LockRecord, Progress, RunFolder, RunState};
-use crate::runner::launch::{Job, jobs, slurm};
+use crate::runner::launch::{Job, jobs, submitted};
 use crate::terminal::redraw;
 
 #[derive(Debug, Args)]
@@ -51,30 +51,18 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     loop {
         let (shown, _) = experiments(&args.folder)?;
         // Of experiments whose records of jobs are damaged, the others' are still shown.
-        let (readable, damaged): (Vec<_>, Vec<_>) =
-            shown.iter().cloned().partition(|folder| match slurm::check_records(folder) {
-                Ok(()) => true,
-                Err(error) => {
-                    eprint_line(&format!("note: {error}"));
-                    false
-                }
-            });
-        let known = jobs(&readable).unwrap_or_else(|reason| {
+        let noted = |error: Error| {
+            eprint_line(&format!("note: {error}"));
+            Vec::new()
+        };
+        let submitted: Vec<_> =
+            shown.iter().map(|folder| submitted(folder).unwrap_or_else(noted)).collect();
+        let jobs = jobs(&submitted).unwrap_or_else(|reason| {
             eprint_line(&format!(
                 "note: what the scheduler says of the runs is not known: {reason}"
             ));
-            vec![BTreeMap::new(); readable.len()]
+            vec![BTreeMap::new(); shown.len()]
         });
-        let mut known = known.into_iter();
-        let is_damaged =
-            |folder: &ExperimentFolder| damaged.iter().any(|d| d.path() == folder.path());
-        let jobs: Vec<BTreeMap<String, Job>> = shown
-            .iter()
-            .map(|folder| match is_damaged(folder) {
-                true => BTreeMap::new(),
-                false => known.next().unwrap_or_default(),
-            })
-            .collect();
         let runs: Vec<Run> =
             shown.iter().zip(&jobs).flat_map(|(folder, jobs)| runs_of(folder, jobs)).collect();
         let text = match args.format.format {

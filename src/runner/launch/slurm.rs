@@ -44,7 +44,7 @@ pub struct Array<'a> {
 
 /// `slurm/<job>.json`: an array that was submitted.
 #[derive(Debug, Serialize, Deserialize)]
-struct ArrayRecord {
+pub struct ArrayRecord {
     schema: u32,
     job: u64,
     /// The name of its jobs.
@@ -188,17 +188,13 @@ pub fn most_tasks_if_known() -> usize {
     most_tasks().unwrap_or(MAX_TASKS)
 }
 
-/// The jobs of the experiments' runs that Slurm has at the moment, by run id, for each experiment. Asks Slurm
-/// once, and not at all where no array was submitted.
-pub fn jobs(experiments: &[ExperimentFolder]) -> Result<Vec<BTreeMap<String, Job>>> {
-    let records = experiments
-        .iter()
-        .map(|experiment| records(&folder(experiment)))
-        .collect::<Result<Vec<Vec<ArrayRecord>>>>()?;
+/// The jobs of the experiments' runs that Slurm has at the moment, by run id. `records`: the arrays of each
+/// experiment. Asks Slurm once, and not at all where no array was submitted.
+pub fn jobs(records: &[Vec<ArrayRecord>]) -> Result<Vec<BTreeMap<String, Job>>> {
     let names: BTreeSet<&str> =
         records.iter().flatten().map(|record| record.name.as_str()).collect();
     if names.is_empty() {
-        return Ok(vec![BTreeMap::new(); experiments.len()]);
+        return Ok(vec![BTreeMap::new(); records.len()]);
     }
     let names: Vec<&str> = names.into_iter().collect();
     let mut command = Command::new("squeue");
@@ -246,14 +242,9 @@ fn of_runs(records: &[ArrayRecord], said: &str) -> BTreeMap<String, Job> {
     jobs
 }
 
-/// Errors if a record of submitted jobs cannot be read.
-pub fn check_records(experiment: &ExperimentFolder) -> Result<()> {
-    records(&folder(experiment)).map(drop)
-}
-
 /// Every array that was submitted, in order. Errors if a record cannot be read: its runs would be submitted
 /// again.
-fn records(folder: &Path) -> Result<Vec<ArrayRecord>> {
+pub(super) fn records(folder: &Path) -> Result<Vec<ArrayRecord>> {
     let failed = |e| Error::io("reading", folder, e);
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
