@@ -222,7 +222,12 @@ fn tied_and_untied_output_layers_are_told_apart() {
     apart.without(output).refused(&["a tensor is missing", output]);
     State::of("uneven").without(table).refused(&["a tensor is missing", table]);
     let other = State::of("uneven").with(output, zeros(&[11, 12])).described("tied", true);
-    other.refused(&["the output layer is not the target's embedding", output, "`tied: false`"]);
+    other.refused(&[
+        "the output layer is not the target's embedding",
+        output,
+        "described as tied",
+        "`tied: false`",
+    ]);
     State::of("post").described("tied", true).refused(&[output, "other values"]);
 }
 
