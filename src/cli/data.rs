@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::dataset::{classes, images};
+use super::dataset_contents::{classes, images};
 use super::hub::HubArgs;
 use super::numbers::whole;
 use super::{FormatArgs, FormatName, clean, print_as};

@@ -6,7 +6,7 @@ mod compare;
 mod completions;
 mod compress;
 mod data;
-mod dataset;
+mod dataset_contents;
 mod evaluate;
 mod export;
 mod fetch;

@@ -9,9 +9,9 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::signals::stop_on_signal;
 use super::{DeviceArgs, clean, find_run, recorded_spec};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Fault, Result};
 use crate::report::count;
-use crate::results::{ExperimentFolder, SeedEffects, Verification};
+use crate::results::{Scratch, SeedEffects, Verification};
 use crate::runner::{Plan, Repetition, VerifyScope, verify as verified};
 use crate::terminal::print;
 
@@ -76,10 +76,8 @@ fn verify_run(
 ) -> Result<Verification> {
     let (experiment, id) = find_run(run)?;
     let (read, spec) = recorded_spec(&experiment, device)?;
-    // Beside the runs, so that weights can be linked and there is room.
-    let scratch = tempfile::Builder::new().prefix(".tmp-verify-").tempdir_in(experiment.path());
-    let scratch = scratch.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;
-    let again = ExperimentFolder::new(scratch.path());
+    let scratch = Scratch::new(&experiment)?;
+    let again = scratch.experiment();
     let plan = Plan::new(read, &again, &args.hub.open(&spec, false)?)?;
     let scope = if args.full { VerifyScope::Full } else { VerifyScope::Steps(args.steps) };
     let (plan, experiment, scratch) = (&plan, &experiment, &again);

@@ -5,6 +5,7 @@ use super::select::Select;
 use super::splits::Split;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
+use super::utf8::whole_file;
 use crate::error::{Fault, Result};
 use crate::hub::File;
 
@@ -75,7 +76,7 @@ pub fn read(files: &[File], languages: &Languages, select: Select) -> Result<Tab
 fn lines(file: &File) -> Result<Vec<Option<String>>> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let text = super::plain_text::utf8(file, bytes)?;
+    let text = whole_file(file, bytes)?;
     Ok(text.lines().map(|line| Some(line.to_string())).collect())
 }
 

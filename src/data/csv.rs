@@ -9,6 +9,7 @@ use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
+use super::utf8;
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
@@ -43,7 +44,9 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         true => {
             let mut names = Vec::with_capacity(head.len());
             for (i, name) in head.iter().enumerate() {
-                names.push(text(name).map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?);
+                let name = utf8::part("the value", name)
+                    .map_err(|e| fail(&format!("line 1: name {}: ", i + 1), e))?;
+                names.push(name.to_string());
             }
             names
         }
@@ -95,32 +98,15 @@ pub fn read(file: &File, delimiter: u8, columns: &[String], select: Select) -> R
         }
         bounded(row + 1)?;
         for (column, i) in columns.iter_mut().zip(&kept) {
-            let value = text(&record[*i])
+            let value = utf8::part("the value", &record[*i])
                 .map_err(|e| fail(&format!("{}column `{}`: ", place(), names[*i]), e))?;
-            column.push((!value.is_empty()).then_some(value));
+            column.push((!value.is_empty()).then(|| value.to_string()));
         }
         row += 1;
     }
     let columns = columns.into_iter().zip(&kept);
     let columns = columns.map(|(texts, i)| Column::new(&names[*i], typed(texts))).collect();
     Ok(Table::new(&file.name, columns, row))
-}
-
-fn text(bytes: &[u8]) -> Result<String> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_string()),
-        Err(e) => {
-            let before = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-            Err(Fault::new("the value is not text")
-                .found(format!(
-                    "byte {:#04x} behind `{}`",
-                    bytes[e.valid_up_to()],
-                    shorten(&before)
-                ))
-                .expected("UTF-8")
-                .into())
-        }
-    }
 }
 
 /// Converts a column to numbers if all its values are numbers.

@@ -6,11 +6,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sha2::{Digest, Sha256};
+
 use super::parts::Parts;
 use crate::error::{Fault, Result};
 
 /// Number of pairs that an error names.
 const NAMED: usize = 3;
+
+/// A digest of an example's content: the first 128 bits of a SHA-256. Nobody can construct two different
+/// examples with the same digest.
+pub fn content_digest(hash: Sha256) -> u128 {
+    hash.finalize().iter().take(16).fold(0, |all, byte| all << 8 | u128::from(*byte))
+}
 
 /// The examples of a split with files of its own.
 pub struct SplitDigests {

@@ -8,6 +8,7 @@ use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
+use super::utf8;
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
@@ -73,12 +74,7 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
 }
 
 fn object(line: &[u8]) -> Result<Map<String, Json>> {
-    let text = std::str::from_utf8(line).map_err(|e| {
-        let before = String::from_utf8_lossy(&line[..e.valid_up_to()]);
-        Fault::new("the line is not text")
-            .found(format!("byte {:#04x} behind `{}`", line[e.valid_up_to()], shorten(&before)))
-            .expected("UTF-8")
-    })?;
+    let text = utf8::part("the line", line)?;
     let wrong = |problem: &str, found: String| {
         Error::from(Fault::new(problem).found(found).expected("a JSON object a line"))
     };

@@ -38,6 +38,7 @@ mod table;
 pub mod text;
 pub mod translation;
 mod unpack;
+mod utf8;
 mod values;
 
 pub use card::Card;

@@ -3,7 +3,8 @@
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
-use crate::error::{Fault, Result};
+use super::utf8::whole_file;
+use crate::error::Result;
 use crate::hub::File;
 
 /// The name of the column.
@@ -15,25 +16,9 @@ pub fn read(file: &File, select: Select) -> Result<Table> {
     let bytes = unpack(file)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     select.check(&file.name, &[(COLUMN.to_string(), Kind::Text)])?;
-    let text = utf8(file, bytes)?;
+    let text = whole_file(file, bytes)?;
     let values = Values::Text(vec![Some(text.to_string())]);
     Ok(Table::of_files(vec![file.name.clone()], vec![Column::new(COLUMN, values)]))
-}
-
-/// The text of a file's bytes, which must be UTF-8.
-pub fn utf8<'b>(file: &File, bytes: &'b [u8]) -> Result<&'b str> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let valid = &bytes[..e.valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        let wrong: Vec<String> =
-            bytes[e.valid_up_to()..].iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Fault::new("the text is not UTF-8")
-            .source(&file.name)
-            .line(line)
-            .found(format!("the bytes {}", wrong.join(" ")))
-            .expected("UTF-8: `iconv -t UTF-8 -f ENCODING` converts a text")
-    })?;
-    Ok(text)
 }
 
 #[cfg(test)]

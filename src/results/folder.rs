@@ -342,7 +342,7 @@ pub fn with_help(error: Error) -> Error {
 }
 
 /// Removes a file or a folder, which another process may remove at the same moment.
-fn remove_all(path: &Path) -> Result<()> {
+pub(super) fn remove_all(path: &Path) -> Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     match if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", path, e)),

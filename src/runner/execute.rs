@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::executor::{RunExecutor, already_finished};
 use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun, PlannedVariant};
 use super::precision::check_precision;
 use super::queue::{Entry, Queue};
-use super::worker::WorkerContext;
-use super::workers::WorkerOptions;
+use super::run_executor::{RunExecutor, already_finished};
+use super::worker_context::WorkerContext;
+use super::worker_options::WorkerOptions;
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunFolder, RunState};
 

@@ -9,7 +9,7 @@ use super::observer::{Observer, Outcome};
 use super::plan::{Plan, PlannedRun};
 use super::provenance::session;
 use super::seed_effects::seed_effects;
-use super::workers::WorkerOptions;
+use super::worker_options::WorkerOptions;
 use crate::error::{Error, Fault, Result};
 use crate::results::{
     CheckLevel, ExperimentFolder, Provenance, RunFolder, SCHEMA_VERSION, Session, Verification,

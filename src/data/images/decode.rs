@@ -16,6 +16,7 @@ use super::convert::{Change, Samples, convert, upper_bytes};
 use super::header::png_size;
 use super::jpeg;
 use super::orientation::Orientation;
+use crate::data::duplicates::content_digest;
 use crate::data::quiet::quietly;
 use crate::error::{Error, Fault, Result};
 
@@ -47,15 +48,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// A digest of size and pixels, to find equal images: 128 bits of a SHA-256. Nobody can
-    /// construct two different images with the same digest.
+    /// A digest of size and pixels, to find equal images.
     pub fn digest(&self) -> u128 {
         let mut hash = Sha256::new();
         hash.update((self.width as u64).to_le_bytes());
         hash.update((self.height as u64).to_le_bytes());
         hash.update(&self.pixels);
-        let bytes = hash.finalize();
-        bytes.iter().take(16).fold(0, |n, b| n << 8 | u128::from(*b))
+        content_digest(hash)
     }
 }
 

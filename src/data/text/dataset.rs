@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::found::FoundTokenizer;
 use super::split::TextSplit;
 use super::tokenizer::{Encoded, Texts, Tokenizer};
+use crate::data::duplicates::content_digest;
 use crate::data::labels::{Labels, wrong_type};
 use crate::data::load::{LoadedDataset, OpenSplit, Read, ReadSplit, Role, load, sha256};
 use crate::data::select::{Select, Wanted};
@@ -290,8 +291,7 @@ impl ReadSplit for ReadTexts<'_> {
             if parts.into_iter().all(|text| text.trim().is_empty()) {
                 hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
             }
-            let bytes = hash.finalize();
-            bytes.iter().take(16).fold(0u128, |all, byte| all << 8 | u128::from(*byte))
+            content_digest(hash)
         };
         let digests = (0..first.len()).map(digest).collect();
         let examples = RawTexts { first, second, labels, empty, missing: missing_texts };

@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::data::duplicates::content_digest;
 use crate::data::load::{OpenSplit, Read, ReadSplit};
 use crate::data::select::{Select, Wanted};
 use crate::data::table::{Table, Values};
@@ -52,8 +53,7 @@ impl ReadSplit for ReadPairs<'_> {
             if source.is_empty() && target.is_empty() {
                 hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
             }
-            let bytes = hash.finalize();
-            bytes.iter().take(16).fold(0u128, |all, byte| all << 8 | u128::from(*byte))
+            content_digest(hash)
         };
         let digests = (0..pairs.source.len()).map(digest).collect();
         Ok(Read { examples: pairs, digests, classes: split.known.clone(), tables })

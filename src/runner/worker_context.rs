@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::observer::Observer;
 use super::plan::Plan;
 use super::queue::Queue;
-use super::workers::WorkerOptions;
+use super::worker_options::WorkerOptions;
 use crate::results::ExperimentFolder;
 
 /// Shared by all workers of an execution.

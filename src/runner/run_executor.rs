@@ -16,7 +16,7 @@ use super::plan::{PlannedRun, PlannedVariant};
 use super::provenance::provenance;
 use super::resume::{Resumed, resume};
 use super::run_error::{RunError, RunOutcome};
-use super::worker::WorkerContext;
+use super::worker_context::WorkerContext;
 use crate::checkpoints::to_bytes;
 use crate::error::{Error, Fault, Result};
 use crate::nn::configure;
