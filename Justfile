@@ -18,6 +18,10 @@ vlora *ARGS:
 test *ARGS:
     cargo test --release {{ARGS}}
 
+# The tests that need MiniLM in HF_HUB_CACHE
+test-minilm:
+    cargo test --release --test suite minilm_ -- --ignored --skip two_hundred_steps
+
 # The tests that need a Slurm, beside one that is started for them
 test-slurm:
     scripts/slurm.sh cargo test --release --test suite slurm:: -- --ignored --test-threads 1
@@ -81,23 +85,20 @@ check-docs *ARGS:
 ci:
     .ci/run
 
-# Make the oracle's fixtures again with PyTorch, timm and the authors' package
+# Make the fixtures again with PyTorch, timm, transformers, the authors' package, datasets, Pillow, SciPy and sacrebleu,
+# but for those that need MiniLM, and show whether they are the committed ones
 fixtures python="python3":
-    {{python}} scripts/reference/make_fixtures.py
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for script in scripts/reference/make_*_fixtures.py scripts/reference/make_{fixtures,layouts}.py; do
+        [[ $script == *_tokenizer_* ]] || { echo "$script"; {{python}} "$script"; }
+    done
+    git diff --stat --exit-code tests/fixtures
 
-# Make the fixtures of dataset formats again with pyarrow and Pillow
-data-fixtures python="python3":
-    {{python}} scripts/reference/make_data_fixtures.py
-
-# Make the fixtures of text encoders and tokenizers again with transformers; `minilm` is the folder of
-# sentence-transformers/all-MiniLM-L6-v2
+# Make those again that need MiniLM; `minilm` is the folder of sentence-transformers/all-MiniLM-L6-v2
 text-fixtures minilm python="python3":
     {{python}} scripts/reference/make_encoder_fixtures.py --minilm {{minilm}}
     {{python}} scripts/reference/make_tokenizer_fixtures.py --minilm {{minilm}}
-
-# Make the fixtures of statistics again with SciPy and statsmodels
-statistics-fixtures python="python3":
-    {{python}} scripts/reference/make_statistics_fixtures.py
 
 # Load what `vlora export` writes in PyTorch, timm, transformers and the authors' package
 check-exports python="python3":

@@ -33,6 +33,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -107,7 +108,9 @@ def check_block(block):
 
 def anchors(page):
     """The anchors of a page's headings."""
-    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    # A comment in a block is no heading.
+    text = re.sub(r"^\s*(```|~~~).*?^\s*\1", "", page.read_text(), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
     plain = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
     return set(plain)
 
@@ -183,16 +186,20 @@ def script(blocks):
 def run(page, blocks, folder, env):
     name, start = str(page.relative_to(ROOT)), time.monotonic()
     command = ["bash", "-c", script(blocks)]
+    ran = subprocess.Popen(
+        command, cwd=folder, env=env, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )
     try:
-        ran = subprocess.run(
-            command, cwd=folder, env=env, timeout=SECONDS, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
+        output, _ = ran.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
+        # With what the commands have started.
+        os.killpg(ran.pid, signal.SIGKILL)
+        ran.communicate()
         fault(page, blocks[0].line, f"the commands take longer than {SECONDS} s")
         return
     if ran.returncode != 0:
-        tail = "\n".join("    " + line for line in ran.stdout.splitlines()[-20:])
+        tail = "\n".join("    " + line for line in output.splitlines()[-20:])
         fault(page, blocks[0].line, f"a command failed (exit code {ran.returncode})\n{tail}")
     print(f"{time.monotonic() - start:5.1f} s  {name}: {len(blocks)} blocks", flush=True)
 

@@ -123,6 +123,8 @@ def main():
             found += [f"{folder} {fault}" for fault in faults(folder, start, want)]
     others = {path.parent for path in options.events.rglob("*") if path.is_file()} - checked
     found += [f"{folder} is of no run" for folder in sorted(others)]
+    if numbers == 0:
+        found.append(f"{options.results}: no numbers to compare")
     for fault in found:
         print(fault)
     print(f"{options.events}: {numbers} numbers of {len(checked)} runs, read by TensorBoard: {len(found)} faults")

@@ -39,7 +39,7 @@ for line in open(sys.argv[1]):
     elif message["reason"] == "build-script-executed" and "candle-kernels" in message["package_id"]:
         print(*pathlib.Path(message["out_dir"]).glob("*.a"), sep="\n")
 PYTHON
-xargs nm --undefined-only --format=just-symbols <"$work/archives" 2>/dev/null |
+xargs -d '\n' nm --undefined-only --format=just-symbols <"$work/archives" |
     grep -xE '(cu[A-Z]|cublas|curand|nvrtc|cuda|__cuda)[A-Za-z0-9_]*' | sort -u >"$work/names"
 [ -s "$work/names" ] || fail "no CUDA function is referred to, which cannot be"
 

@@ -98,14 +98,14 @@ if [ -n "$mirror" ]; then
     cat "$work"/data/cifar10.tar.part-* | sha256sum | sed 's/-$/cifar10.tar/' >"$work/data/cifar10.sha256"
 fi
 
-(cd "$work" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
+(cd "$work" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs -d '\n' sha256sum >SHA256SUMS)
 # Results of the previous bundle are kept.
 [ ! -e "$bundle/out" ] || mv "$bundle/out" "$work/out"
 rm -rf "$bundle"
 mv "$work" "$bundle"
 
 name=$(basename "$bundle")
-rm -f "$bundle".tar.gz "$bundle".tar.gz.part-* "$bundle.tar.xz"
+rm -f "$bundle".tar.gz "$bundle".tar.gz.part-*
 tar --sort=name --owner=0 --group=0 --numeric-owner -C "$(dirname "$bundle")" --exclude "$name/data/*.part-*" --exclude "$name/out" -cf - "$name" |
     gzip -9n >"$bundle.tar.gz"
 if [ "$(stat -c %s "$bundle.tar.gz")" -gt $largest ]; then

@@ -88,7 +88,14 @@ for spec in "${specs[@]}"; do
         trap - TERM INT
         case $status in
             0) continue ;;
-            124 | 130 | 137) [ -n "$minutes" ] && [ "$SECONDS" -ge "$end" ] || exit 130 ;;
+            130) exit 130 ;;
+            124 | 137)
+                # At the end of the time. Else the run was killed, as when memory runs out.
+                if [ -z "$minutes" ] || [ "$SECONDS" -lt "$end" ]; then
+                    echo "$spec: ended with exit code $status" >&2
+                    code=2
+                fi
+                ;;
             *) code=2 ;;
         esac
     fi

@@ -1,4 +1,4 @@
-"""Decoding CIFAR-10's training split from its Parquet file: Pillow in two processes beside vlora.
+"""Decoding CIFAR-10's training split from its Parquet file: Pillow in two processes beside vlora with two threads.
 
     pip install pillow==13.0.0 numpy==2.4.6 pyarrow==26.0.1
     cargo build --release --bench decode
@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 
+PROCESSES = 2
 SIDE, CHANNELS, CLASSES = 32, 3, 10
 SIZE = SIDE * SIDE * CHANNELS
 
@@ -56,10 +57,10 @@ def pillow(path):
     shared = mmap.mmap(-1, n * SIZE)
     pixels = np.frombuffer(shared, np.uint8).reshape(n, SIDE, SIDE, CHANNELS)
     children = []
-    for part in range(2):
+    for part in range(PROCESSES):
         child = os.fork()
         if child == 0:
-            for i in range(part * n // 2, (part + 1) * n // 2):
+            for i in range(part * n // PROCESSES, (part + 1) * n // PROCESSES):
                 pixels[i] = np.asarray(Image.open(io.BytesIO(images[i].as_py()), formats=["PNG"]))
             os._exit(0)
         children.append(child)
@@ -79,7 +80,8 @@ def pillow(path):
 
 
 def run(command):
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    environment = os.environ | {"RAYON_NUM_THREADS": str(PROCESSES)}
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout)
 
 
 def cpu():

@@ -39,7 +39,7 @@ class Program:
 
     def measure(self):
         command = [self.path, "generate", self.run, "--prompt", self.first]
-        command += ["--tokens", str(self.count), "--greedy", "--speed"]
+        command += ["--tokens", str(self.count), "--greedy", "--speed", "--device", "cpu"]
         threads = {"RAYON_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads)
         if done.returncode != 0:

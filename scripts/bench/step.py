@@ -31,7 +31,8 @@ torch.compile loads later; from vlora, which is a few MiB by then, nothing is ta
 
 `--device cuda` does the same on the first GPU: `--precision` (default bf16) is vlora's, and PyTorch's
 variants are those of the same, plain and compiled, unless others are named (`eager` is float32). vlora's step is
-timed by `vlora bench`, PyTorch's from start to torch.cuda.synchronize(). The table's memory is still that
+timed by `vlora bench`, PyTorch's from start to torch.cuda.synchronize(). vlora's parts of a step are the times to queue
+them, which do not compare with PyTorch's times on the GPU, so the table has none. The table's memory is still that
 of the processes; the GPU's stands below, as far as each side counts it. A variant of PyTorch that does
 not start (torch.compile needs Triton and a C compiler) is told and left out.
 
@@ -41,6 +42,7 @@ not start (torch.compile needs Triton and a C compiler) is told and left out.
 import argparse
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import platform
@@ -235,7 +237,9 @@ def compare(program, arm, options, threads):
 
 
 def ratios(rounds, variant):
-    names = (*TIMES, "resident_peak_bytes", "over_start_bytes")
+    # On a GPU the program's parts of a step are the times to queue them, and PyTorch's those of the GPU.
+    times = TIMES if rounds[0]["vlora"]["device"] == "cpu" else ("step_seconds",)
+    names = (*times, "resident_peak_bytes", "over_start_bytes")
     if all(r["vlora"].get("device_peak_bytes") for r in rounds):
         names += ("device_peak_bytes",) if "device_peak_bytes" in rounds[0]["pytorch"][variant] else ()
     quotients = lambda name: [r["vlora"][name] / r["pytorch"][variant][name] for r in rounds]
@@ -256,11 +260,15 @@ def table(arm, result, options):
           f"{'(quartiles)':>17}{'peak':>11}{'over start':>11}")  # fmt: skip
     for name, found in rows.items():
         middle = {key: statistics.median(f[key] for f in found) for key in TIMES}
+        if options.device == "cuda" and name == "vlora":
+            # Its parts are the times to queue them.
+            middle |= {key: math.nan for key in TIMES if key != "step_seconds"}
         low, high = spread([f["step_seconds"] for f in found])["quartiles"]
         peak, over = (max(f[key] for f in found) / MIB
                       for key in ("resident_peak_bytes", "over_start_bytes"))  # fmt: skip
-        print(f"{name:24}{middle['forward_seconds']:9.{digits}f}{middle['backward_seconds']:9.{digits}f}"
-              f"{middle['optimizer_seconds']:10.{digits}f}{middle['step_seconds']:9.{digits}f}"
+        part = lambda key: "–" if math.isnan(middle[key]) else f"{middle[key]:.{digits}f}"
+        print(f"{name:24}{part('forward_seconds'):>9}{part('backward_seconds'):>9}"
+              f"{part('optimizer_seconds'):>10}{middle['step_seconds']:9.{digits}f}"
               f"{f'({low:.{digits}f}–{high:.{digits}f})':>17}{peak:7.0f} MiB{over:7.0f} MiB")  # fmt: skip
     print(f"{'vlora over':24}{'step: median':>13}{'quartiles':>13}{'lowest–highest':>17}"
           f"{'peak':>8}{'over start':>12}")  # fmt: skip

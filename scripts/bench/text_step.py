@@ -20,7 +20,7 @@ steps.
 With --vlora every round runs `vlora bench` (the arm `dense` of experiments/paper/sst2-minilm.yaml) as a
 new process, and then PyTorch, whose process stays and warms up in each round as vlora does; every second
 round goes the other way, so that a machine that slows down favours nobody. Both sides take the same
-batches in the same order (order.py), from the first of the epoch on: --data has to hold the sentences
+batches in the same order (streams.py), from the first of the epoch on: --data has to hold the sentences
 that the spec names. HF_HUB_CACHE says where vlora finds them and the tokenizer. Ratios are taken within a
 round: vlora's median step and peak over PyTorch's. Python and PyTorch's libraries are part of the peak;
 `over_start` takes away what was resident before the model was built, from vlora nothing.
@@ -56,7 +56,7 @@ class Step:
 
         sys.path.insert(0, str(ROOT / "scripts/reference"))
         import text_model
-        from order import batches
+        from streams import grouped_batches
 
         self.torch, self.text_model, self.recipe = torch, text_model, text_model.RECIPE
         self.minilm, size = options.minilm, text_model.RECIPE["batch_size"]
@@ -64,7 +64,7 @@ class Step:
         torch.manual_seed(0)
         # The data are read before the measurement, as in vlora's.
         split = text_model.Split(text_model.tokenizer(options.minilm), options.data, "train")
-        epoch = batches(0, 0, split.lengths.tolist(), size)
+        epoch = grouped_batches(0, 0, split.lengths.tolist(), size)
         # A smaller last batch is not timed.
         self.batches = [split.batch(texts) for texts in epoch if len(texts) == size]
         self.start_resident = status("VmRSS")
@@ -242,7 +242,7 @@ def program(options):
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/bench.json"
         command = [options.vlora, "bench", options.spec, "--arm", options.arm, "--json", out]
-        command += ["--steps", str(options.steps), "--warmup", str(options.warmup)]
+        command += ["--steps", str(options.steps), "--warmup", str(options.warmup), "--device", "cpu"]
         for change in options.set:
             command += ["--set", change]
         done = subprocess.run(
@@ -272,6 +272,9 @@ def compare(options):
                 ours, theirs = found["vlora"][name], other.about[name]
                 if ours != theirs:
                     sys.exit(f"{name} is {ours} in vlora, {theirs} in PyTorch")
+            ours, theirs = found["vlora"]["units_per_step"], found["pytorch"]["tokens"]
+            if abs(ours - theirs) > 1e-6:
+                sys.exit(f"{ours} tokens a step in vlora, {theirs} in PyTorch: other sentences")
             rounds.append(found)
             ours, theirs = 1000 * found["vlora"]["step_seconds"], found["pytorch"]["step_ms"]
             print(f"round {number + 1}: {ours:.0f} ms, {theirs:.0f} ms in PyTorch", file=sys.stderr)

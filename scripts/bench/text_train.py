@@ -27,7 +27,8 @@ import time
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "reference"))
-from text_model import RECIPE, Classifier, Split, optimizer, rate, tokenizer  # noqa: E402
+from streams import rate  # noqa: E402
+from text_model import RECIPE, Classifier, Split, optimizer, tokenizer  # noqa: E402
 
 DROPOUT = 0.1
 

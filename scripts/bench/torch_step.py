@@ -12,7 +12,7 @@ tokens:
     forward_seconds                       | backward_seconds | optimizer_seconds
 
 AdamW is the fastest of PyTorch's three on this model's parameters, clipping the faster of its two;
-both are tried at the start. Losses are not read, no data is loaded.
+both are tried at the start, in this process, so that the resident memory may hold some of what the trial took. Losses are not read, no data is loaded.
 
 DEVICE is `cpu` or `cuda`, BATCH another batch than the spec's. On a GPU a step ends when the GPU is
 done (torch.cuda.synchronize); its parts are timed by CUDA events, which hold nothing up. So that the
@@ -33,6 +33,7 @@ import resource
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import timm
 import torch
@@ -68,6 +69,17 @@ def resolved(path, arm):
     return merged(merged(run, spec), spec["arms"][arm] or {})
 
 
+def refuse_other(section, settings, expected):
+    """Exits if settings that are ignored here are others than expected."""
+    for field, value in expected.items():
+        if settings.get(field, value) != value:
+            sys.exit(f"{section}.{field} is {settings[field]}: only {value} is timed")
+
+
+# The settings of models that are not built here; those of decoders are in gpt.py.
+OF_VIT = {"variant": "timm", "dropout": 0, "attention_dropout": 0, "stochastic_depth": 0}
+
+
 def build(run):
     own, dense = run.get("vlora", {}), run["method"] == "dense"
     if more := set() if dense else set(own) - IN_PACKAGE:
@@ -77,7 +89,10 @@ def build(run):
         if dense:
             return decoder
         return gpt.as_compounds(decoder, own["compound_size"], own["rank"], own.get("alpha", 1))
+    refuse_other("model", run["model"], OF_VIT)
     settings = readings.timm_settings(run["model"])
+    if (eps := float(run["model"].get("norm_eps", 1e-6))) != 1e-6:
+        settings["norm_layer"] = partial(torch.nn.LayerNorm, eps=eps)
     if dense:
         return VisionTransformer(**settings)
     settings["depth"] //= own["compound_size"]

@@ -3,8 +3,8 @@
     python scripts/bench/train.py SPEC PARQUET_FOLDER [--arms A,B] [--seeds 0,1,2] [--threads N]
 
 The recipe is the spec's: timm's ViT for a dense arm and the authors' package for VLoRA, AdamW with the
-same parameter groups, warm-up and cosine, clipping, crops with black padding and flips, pixels normalised
-by the training split. PARQUET_FOLDER holds the Hub's `train-*.parquet` and `test-*.parquet`. Random numbers
+same parameter groups, warm-up and cosine, clipping, crops with black padding and flips, and normalisation. A spec with
+other settings is refused. PARQUET_FOLDER holds the Hub's `train-*.parquet` and `test-*.parquet`. Random numbers
 are PyTorch's, so seeds do not pair with this program's: what is compared is the means over seeds.
 
 Prints one JSON line a run: arm, seed, mean training loss and validation accuracy of each epoch, test
@@ -17,6 +17,7 @@ import json
 import math
 import pathlib
 import statistics
+import sys
 import time
 
 import numpy
@@ -24,7 +25,22 @@ import pyarrow.parquet
 import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
-from torch_step import build, groups, resolved
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "reference"))
+from streams import rate  # noqa: E402
+from torch_step import build, groups, refuse_other, resolved
+
+# What this script ignores, and what it must be.
+OF_DATA = {
+    "resize": None, "crop": "none", "random_resized_crop": None, "duplicates": "refuse", "path": None, "embedded": None,
+}  # fmt: skip
+OF_AUGMENT = {
+    "random_resized_crop": None, "auto_augment": None, "rand_augment": None, "erasing": None, "mix": None,
+}  # fmt: skip
+OF_TRAINING = {
+    "steps": None, "patience": None, "accumulation": 1, "schedule": "cosine", "warmup_steps": None, "select": "last",
+    "increment_learning_rate": None, "increment_weight_decay": None, "average_last": None, "ema_decay": None,
+}  # fmt: skip
 
 
 def read(folder, split, data):
@@ -56,13 +72,19 @@ class Data:
     def __init__(self, folder, data):
         images, labels = read(folder, data.get("train", "train"), data)
         order = torch.from_numpy(numpy.random.default_rng(0).permutation(len(images)))
-        taken = int(len(images) * data["validation"]["fraction"])
+        part = data.get("validation")
+        if not isinstance(part, dict) and part is not None:
+            sys.exit(f"data.validation is {part}: only a part of the training split, or null, is known")
+        taken = int(len(images) * part["fraction"]) if part else 0
         self.validation = images[order[:taken]], labels[order[:taken]]
         self.train = images[order[taken:]], labels[order[taken:]]
         self.test = read(folder, data.get("test", "test"), data)
-        pixels = self.train[0].to(torch.float32) / 255
-        self.mean = pixels.mean((0, 2, 3)).view(1, -1, 1, 1)
-        self.std = pixels.std((0, 2, 3), correction=0).view(1, -1, 1, 1)
+        if (own := data.get("normalize")) is not None:
+            mean, std = torch.tensor(own["mean"]), torch.tensor(own["std"])
+        else:
+            pixels = self.train[0].to(torch.float32) / 255
+            mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0)
+        self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 
     def normalised(self, images):
         return (images.to(torch.float32) / 255 - self.mean) / self.std
@@ -71,6 +93,8 @@ class Data:
 def accuracy(model, data, split, batch):
     model.eval()
     images, labels = split
+    if len(images) == 0:
+        return None
     with torch.inference_mode():
         parts = [model(data.normalised(x)).argmax(1) for x in images.split(batch)]
     model.train()
@@ -82,24 +106,15 @@ def train(run, data, seed):
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = build(run).train()
-    peak, batch, epochs = float(t["learning_rate"]), t["batch_size"], t["epochs"]
+    batch, epochs = t["batch_size"], t["epochs"]
     adamw = torch.optim.AdamW(
         groups(model, t["weight_decay"]),
-        lr=peak,
+        lr=0.0,
         betas=(t["beta1"], t["beta2"]),
         eps=float(t["epsilon"]),
     )
     images, labels = data.train
-    total = epochs * math.ceil(len(images) / batch)
-    warmup, floor = round(t["warmup_ratio"] * total), t["min_learning_rate_ratio"]
-
-    def rate(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        cosine = math.cos(math.pi * (step - warmup) / max(total - warmup, 1))
-        return floor + (1 - floor) * 0.5 * (1 + cosine)
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(adamw, rate)
+    total, step = epochs * math.ceil(len(images) / batch), 0
     losses, validation = [], []
     for _ in range(epochs):
         sum_of_losses = 0.0
@@ -110,9 +125,12 @@ def train(run, data, seed):
             )
             adamw.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), t["clip_norm"])
+            if t["clip_norm"] is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), t["clip_norm"])
+            for group in adamw.param_groups:
+                group["lr"] = rate(t, step, total)
             adamw.step()
-            schedule.step()
+            step += 1
             sum_of_losses += loss.item() * len(examples)
         losses.append(sum_of_losses / len(images))
         validation.append(accuracy(model, data, data.validation, batch))
@@ -138,6 +156,9 @@ def main():
     seeds, data = [int(seed) for seed in arguments.seeds.split(",")], None
     for arm in arguments.arms.split(","):
         run = resolved(arguments.spec, arm)
+        refuse_other("data", run["data"], OF_DATA)
+        refuse_other("data.augment", run["data"].get("augment") or {}, OF_AUGMENT)
+        refuse_other("training", run["training"], OF_TRAINING)
         data = data or Data(arguments.folder, run["data"])
         tests = []
         for seed in seeds:

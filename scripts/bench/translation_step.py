@@ -7,7 +7,7 @@
 RUN is the folder of a run of experiments/paper/multi30k.yaml, whose spec.json and tokenizer.json are read. --data is the
 dataset's folder with train.jsonl, val.jsonl and test.jsonl, as for scripts/reference/multi30k_parity.py, whose model this
 is: torch.nn.TransformerEncoder and TransformerDecoder, which take PyTorch's fastest attention. AdamW is the fused one,
-where it is faster in a trial.
+where it is faster in a trial before, in the same process: the resident memory may hold some of what that took.
 
 A step is zeroed gradients, forward with cross-entropy and dropout, backward, clipping and AdamW, in float32 on all
 threads. Both sides take the same batches in the same order. Every round runs `vlora bench` and PyTorch, each in a new
@@ -88,6 +88,10 @@ def pytorch(options):
         "resident_peak_bytes": peak,
         "over_start_bytes": peak - start,
         "parameters": sum(p.numel() for p in parameters),
+        "batch_size": settings["batch_size"],
+        "threads": torch.get_num_threads(),
+        "steps": len(times),
+        "units_per_step": sum(predicted) / len(times),
         "torch": torch.__version__,
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }))  # fmt: skip
@@ -113,6 +117,18 @@ def other(options):
     return json.loads(done.stdout)
 
 
+def check_same(ours, theirs, options):
+    """Exits if the sides did not do the same. The tokens of the steps show whether the batches are the same."""
+    names = ["batch_size", "threads"] + (["parameters"] if options.arm == "baseline" else [])
+    pairs = {name: (ours[name], theirs[name]) for name in names}
+    pairs["steps"] = (options.steps, theirs["steps"])
+    # Both count the target's tokens.
+    pairs["tokens a step"] = tuple(round(side["units_per_step"], 6) for side in (ours, theirs))
+    for name, (own, other) in pairs.items():
+        if own != other:
+            sys.exit(f"{name}: {own} in vlora, {other} in PyTorch")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=pathlib.Path)
@@ -133,8 +149,7 @@ def main():
         sides = {"vlora": program, "pytorch": other}
         order = list(sides) if number % 2 == 0 else list(sides)[::-1]
         found = {side: sides[side](options) for side in order}
-        if found["vlora"]["parameters"] != found["pytorch"]["parameters"] and options.arm == "baseline":
-            sys.exit(f"other models: {found}")
+        check_same(found["vlora"], found["pytorch"], options)
         rounds.append(found)
         ours, theirs = (1000 * found[side]["step_seconds"] for side in ("vlora", "pytorch"))
         print(f"round {number + 1}: {ours:.0f} ms, {theirs:.0f} ms in PyTorch", file=sys.stderr, flush=True)

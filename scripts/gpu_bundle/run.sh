@@ -176,13 +176,16 @@ gpu_tests() { "$here/bin/tests" --list --ignored on_the_gpu | sed -n 's/: test$/
 
 # Each in its own process, since a process cannot use the GPU any more after a fault.
 tests_apart() {
-    local seconds=$1 prefix=$2 test
+    local seconds=$1 prefix=$2 test count=0
     shift 2
     # Read completely before the first test, which shares this loop's standard input.
     while read -r test; do
         [ -n "$test" ] || continue
+        count=$((count + 1))
         part "$seconds" "$prefix-${test##*::}" "$@" "$here/bin/tests" --exact --ignored "$test" </dev/null
     done <<<"$(gpu_tests)"
+    # A list that is empty, or cannot be read, must not pass.
+    [ "$count" -gt 0 ] || [ -e without-cuda ] || failed+=("$prefix: bin/tests lists no test on the GPU")
 }
 
 step_2() { tests_apart 40 2; }
@@ -273,7 +276,7 @@ step_9() { run 1500 9-shakespeare experiments/gpu/shakespeare-384.yaml --jobs 5;
 # The published recipe takes longer than a step: runs are interrupted at its end and resumed by the next call.
 vit_lite() {
     local name=$1 spec=$2 jobs=$3
-    cifar "$HF_HUB_CACHE" || { say "no CIFAR-10 here"; return 0; }
+    cifar "$HF_HUB_CACHE" || { say "no CIFAR-10 here"; unfinished+=("$name"); return 0; }
     run 470 "$name" "$spec" --jobs "$jobs" --checkpoint-minutes 2
 }
 
@@ -309,7 +312,7 @@ dry_run() {
     if [ ! -e data/cifar10.sha256 ] || ls data/cifar10.tar.part-* >/dev/null 2>&1; then
         sha256sum --check --quiet SHA256SUMS || fail "a file is missing or broken; see above"
     else
-        say "the parts of CIFAR-10 are not in data/: steps 6 and 8 will take the images that the program carries"
+        say "the parts of CIFAR-10 are not in data/: steps 6 and 8 will take the images that the program carries, steps 10 and 11 will train nothing"
         grep -v ' data/.*part-' SHA256SUMS | sha256sum --check --quiet || fail "a file is missing or broken; see above"
     fi
     local version

@@ -8,7 +8,7 @@ and compares the logits with those of the authors' package on the original. An e
 package's own layout computes nothing: every tensor must come back bit by bit.
 
 Does the same with transformers' GPT-2 in tests/fixtures/decoder/gpt2, exported as it is, and as
-compounds whose increments keep everything.
+compounds whose increments keep everything; and with its BERT in tests/fixtures/encoder/bert.
 
 Then trains a tiny model on the embedded images, exports it for transformers, and has
 AutoImageProcessor and the model there classify the test images from their PNG bytes: every
@@ -38,6 +38,7 @@ FOLDER = ROOT / "tests/fixtures/checkpoints"
 ORIGINAL = FOLDER / "authors.safetensors"
 MOST = 1e-5
 GPT2 = ROOT / "tests/fixtures/decoder"
+BERT = ROOT / "tests/fixtures/encoder"
 EMBEDDED = ROOT / "src/hub/embedded/fashion-mnist-mini/test.parquet"
 TINY = """
 task: image-classification
@@ -87,10 +88,8 @@ def in_transformers(folder, _settings, more=()):
     return model if more else lambda images: model(images).logits
 
 
-def gpt2(folder):
-    model, loading = transformers.GPT2LMHeadModel.from_pretrained(
-        folder, output_loading_info=True, local_files_only=True
-    )
+def loaded(kind, folder):
+    model, loading = kind.from_pretrained(folder, output_loading_info=True, local_files_only=True)
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
         raise Failure(f"transformers: {problems}")
@@ -131,7 +130,8 @@ def outcomes(run, losses, predictions):
     if len(records) != len(losses):
         raise Failure(f"{len(records)} records for {len(losses)} images")
     differ = sum(r["prediction"] != int(p) for r, p in zip(records, predictions))
-    apart = max(abs(r["loss"] - float(loss)) for r, loss in zip(records, losses))
+    # NaN if any is, which `max` may pass over.
+    apart = numpy.max([abs(r["loss"] - float(loss)) for r, loss in zip(records, losses)])
     return differ, apart
 
 
@@ -221,9 +221,21 @@ def main():
                 source = whole
             vlora(program, "export", source, "--to", "hf-gpt2", "--out", out)
             expected = load_file(GPT2 / "expected.safetensors")
-            apart = relative(gpt2(out)(expected["ids"]).logits, expected["logits"])
+            apart = relative(loaded(transformers.GPT2LMHeadModel, out)(expected["ids"]).logits, expected["logits"])
             return f"{apart:.1e}", apart <= MOST
 
+        def classifier():
+            vlora(program, "export", BERT / "bert", "--to", "hf-bert", "--out", scratch / "bert")
+            expected = load_file(BERT / "expected.safetensors")
+            model = loaded(transformers.BertForSequenceClassification, scratch / "bert")
+            mask = torch.arange(expected["ids"].shape[1])[None] < expected["lengths"][:, None]
+            got = model(expected["ids"], attention_mask=mask, token_type_ids=expected["types"]).logits
+            apart = relative(got, expected["logits"])
+            named = [model.config.id2label[number] for number in range(model.config.num_labels)]
+            good = named == ["negative", "neutral", "positive"]
+            return f"{apart:.1e}" + ("" if good else f", classes {named}"), apart <= MOST and good
+
+        row("hf-bert", classifier)
         row("hf-gpt2", lambda: language(1))
         row("hf-gpt2 from compounds", lambda: language(2))
         row("authors", lambda: logits("authors", "authors.safetensors", in_the_package))

@@ -226,9 +226,9 @@ def fields(folder, hf_model, images):
     model = random(timm_folder, "timm-folder", 64)
     rows = []
 
-    def row(form, changes, logits):
+    def row(kind, changes, logits):
         logits = None if logits is None else logits.flatten().tolist()
-        rows.append(dict(form=form, changes=changes, logits=logits))
+        rows.append(dict(format=kind, changes=changes, logits=logits))
 
     changes = [{name: value} for name, values in ARGUMENTS.items() for value in values] + PAIRS
     for change in changes:

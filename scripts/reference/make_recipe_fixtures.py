@@ -8,8 +8,8 @@
 of them by each operation and magnitude; the metadata's `cases` names them, `cifar10` is the policy, `random` are
 RandAugment's operations, and `erasing` and `cutmix` have means over many draws of torchvision's RandomErasing and
 timm's Mixup. `vit-lite.safetensors` is a model of Compact Transformers (arXiv 2104.05704) written from its
-definition (SHI-Labs/Compact-Transformers at cd11f09, src/utils/transformers.py), and `vit-ema.safetensors` timm's ViT trained with its ModelEmaV3, both in the form of
-make_fixtures.py, with this project's names.
+definition (SHI-Labs/Compact-Transformers at cd11f09, src/utils/transformers.py), and `vit-ema.safetensors` timm's ViT
+trained with its ModelEmaV3. Both hold tensors as those of make_fixtures.py do, with this project's names.
 """
 
 import json
@@ -168,7 +168,7 @@ def decays(name, parameter):
 
 
 def trained(name, text, model, seed, ema_decay=None):
-    """A fixture in the form of make_fixtures.py."""
+    """A fixture with the tensors that those of make_fixtures.py have."""
     torch.manual_seed(seed)
     parameters = dict(model.named_parameters())
     with torch.no_grad():

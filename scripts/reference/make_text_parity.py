@@ -27,7 +27,8 @@ import time
 
 import torch
 from stable import save_stable
-from text_model import CLASSES, RECIPE, Classifier, Split, optimizer, rate, tokenizer
+from streams import rate
+from text_model import CLASSES, RECIPE, Classifier, Split, optimizer, tokenizer
 
 STEPS, SEED = 200, 0
 MODEL = {

@@ -1,4 +1,4 @@
-"""What the parity scripts share: this program's random numbers, written again, its schedule, and a run's records.
+"""What the parity scripts share: this program's random numbers, written again, its schedule, a run's settings and records.
 
 A stream of numbers is Philox4x32-10 under a key that is the SHA-256 of seed, purpose and name (src/random.rs).
 """
@@ -8,10 +8,13 @@ import json
 import math
 import struct
 import subprocess
+import sys
 
 import numpy as np
 
 MASK = np.uint64(0xFFFFFFFF)
+# The batches whose examples are sorted by length together.
+POOL = 50
 
 
 def philox(counters, key):
@@ -85,13 +88,39 @@ def permutation(stream, n):
     return order
 
 
+def in_batches(items, size):
+    return [items[begin : begin + size] for begin in range(0, len(items), size)]
+
+
+def grouped_batches(seed, epoch, lengths, size):
+    """The examples of an epoch's batches, grouped by length (src/data/text/batches.rs): each pool of batches is sorted, and
+    the batches are shuffled."""
+    pools = in_batches(permutation(Stream(seed, "order", str(epoch)), len(lengths)), POOL * size)
+    # Examples of equal length keep their random order.
+    batches = in_batches([i for pool in pools for i in sorted(pool, key=lengths.__getitem__)], size)
+    return [batches[i] for i in permutation(Stream(seed, "order", f"{epoch}/batches"), len(batches))]
+
+
 def rate(training, step, steps):
+    """The learning rate of a step, counted from 0: a linear warm-up, then half a cosine."""
     peak, floor = training["learning_rate"], training["learning_rate"] * training["min_learning_rate_ratio"]
     warmup = round(training["warmup_ratio"] * steps)
     if step < warmup:
         return peak * (step + 1) / warmup
     after = (step - warmup) / max(steps - warmup, 1)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(after, 1)))
+
+
+def expect(run, settings, expected):
+    """Exits if settings are others than those that a script knows."""
+    found = {field: settings.get(field, value) for field, value in expected.items()}
+    if found != expected:
+        sys.exit(f"{run}: expected {expected}, found {found}")
+
+
+def all_within(differences, limit):
+    """Whether there are differences, and each is at most the limit. NaN is not."""
+    return len(differences) > 0 and all(difference <= limit for difference in differences)
 
 
 def lines(run, name):
@@ -107,3 +136,11 @@ def lines(run, name):
     else:
         text = zstd.decompress(packed.read_bytes())
     return [json.loads(line) for line in text.splitlines()]
+
+
+# Known answers of the Random123 distribution.
+for counter, key, answer in [
+    (0, 0, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    (0xFFFFFFFF, 0xFFFFFFFF, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+]:
+    assert [int(word[0]) for word in philox([np.array([counter])] * 4, [key] * 2)] == answer

@@ -1,6 +1,5 @@
 """MiniLM with a classifier in transformers, and batches of texts, as this program has them."""
 
-import math
 import pathlib
 
 import pyarrow.parquet
@@ -8,9 +7,11 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
+from streams import POOL
+
 # From experiments/paper/sst2-minilm.yaml, with this program's defaults for the rest.
 RECIPE = {
-    "epochs": 2,
+    "epochs": 1,
     "batch_size": 32,
     "learning_rate": 5e-5,
     "min_learning_rate_ratio": 0.0,
@@ -22,8 +23,6 @@ RECIPE = {
     "clip_norm": 1.0,
 }
 MAX_TOKENS, CLASSES = 64, 2
-# The number of batches whose texts are sorted by length together.
-POOL = 50
 
 
 # Silences the warning about MiniLM's unused pooler, and the progress bar.
@@ -69,16 +68,6 @@ def optimizer(model, recipe, **more):
     return torch.optim.AdamW(
         groups, lr=recipe["learning_rate"], betas=betas, eps=recipe["epsilon"], **more
     )
-
-
-def rate(recipe, step, total):
-    """The learning rate of a step, counted from 0: a linear warm-up, then half a cosine."""
-    peak, warmup = recipe["learning_rate"], round(recipe["warmup_ratio"] * total)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    floor = peak * recipe["min_learning_rate_ratio"]
-    after = min((step - warmup) / max(total - warmup, 1), 1.0)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * after))
 
 
 class Split:

@@ -20,7 +20,7 @@ use super::timm::{NORM_EPS, described, heads, refuse_variants, with_metadata};
 use crate::error::{Fault, Result};
 use crate::spec::{LayerWeight, ModelSpec, Pool, VitSpec, VitVariant};
 
-/// The weights that can have increments in this form. Their sizes have no meaning.
+/// The weights that can have increments in this format. Their sizes have no meaning.
 pub fn authors_targets() -> Vec<LayerWeight> {
     let mut all = VitSpec::layer_weights(1, 1, VitVariant::Timm);
     for weight in authors_transformer::targets() {
@@ -46,7 +46,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     refuse_variants(file, "attn.qkv")?;
     let [blocks, ..] = STACKS;
     let Some(size) = compound_size(&file.tensors, blocks) else {
-        return Err(Fault::of_file(&file.path, "the file is not in the authors' form")
+        return Err(Fault::of_file(&file.path, "the file is not in the authors' format")
             .expected("names as in blocks.0.blocks.0.attn.qkv.weight")
             .into());
     };
@@ -82,7 +82,7 @@ pub fn authors_tensors(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tenso
     Ok(by_block(&checkpoint.tensors, vlora.compound_size.unwrap_or(1)))
 }
 
-/// The Python call that builds the model of a file in the authors' form. The file does not contain
+/// The Python call that builds the model of a file in the authors' format. The file does not contain
 /// these arguments.
 pub fn construction(checkpoint: &Checkpoint) -> Option<String> {
     let vlora = checkpoint.vlora.as_ref()?;
@@ -123,7 +123,7 @@ pub fn not_held(checkpoint: &Checkpoint) -> String {
     checkpoint.model.as_encoder_decoder().map(authors_transformer::not_held).unwrap_or_default()
 }
 
-/// The file in the authors' form.
+/// The file in the authors' format.
 pub fn export(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let tensors = authors_tensors(checkpoint)?;
     match checkpoint.model.as_encoder_decoder() {

@@ -45,13 +45,13 @@ fn is_part(target: &Target) -> bool {
     CROSS.iter().any(|part| target.name().starts_with(&format!("multihead_attn.{part}")))
 }
 
-/// The weights of a model that can have increments in this form.
+/// The weights of a model that can have increments in this format.
 fn targets_of(model: &EncoderDecoderSpec) -> Vec<LayerWeight> {
     let weights = ModelSpec::EncoderDecoder(model.clone()).weights().into_iter();
     weights.filter(|weight| !is_part(&weight.target)).collect()
 }
 
-/// The weights that can have increments in this form, some more than once. Their sizes have no meaning.
+/// The weights that can have increments in this format, some more than once. Their sizes have no meaning.
 pub fn targets() -> Vec<LayerWeight> {
     let weights = EncoderDecoderSpec::stacks_of(1, 1, [1, 1]).into_iter().flat_map(|s| s.weights);
     weights.filter(|weight| !is_part(&weight.target)).collect()
@@ -62,7 +62,7 @@ pub fn import(file: &TensorFile, hints: &Hints) -> Result<Checkpoint> {
     let [encoder, decoder] = [ENCODER, DECODER].map(|stack| compound_size(&state.tensors, stack));
     let (Some(size), Some(others)) = (encoder, decoder) else {
         let stack = if encoder.is_none() { ENCODER } else { DECODER };
-        return Err(Fault::of_file(&file.path, "the file is not in the authors' form")
+        return Err(Fault::of_file(&file.path, "the file is not in the authors' format")
             .expected(format!(
                 "names as in {}",
                 state.in_file(&format!("{stack}0.blocks.0.linear1.weight"))

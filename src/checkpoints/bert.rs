@@ -56,7 +56,7 @@ const OTHER_HEADS: [&str; 7] = [
     "vocab_transform.",
 ];
 
-/// Whether a weight's name shows this form.
+/// Whether a weight's name shows this format.
 pub fn is_bert_name(name: &str) -> bool {
     name.contains(".attention.self.query.") || name.contains(".attention.q_lin.")
 }

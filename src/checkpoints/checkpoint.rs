@@ -1,4 +1,4 @@
-//! A model with its weights, independent of the form that it was read from.
+//! A model with its weights, independent of the format that it was read from.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct Checkpoint {
     /// None if every layer is dense.
     pub vlora: Option<VloraSpec>,
     pub lora: Option<LoraSpec>,
-    /// Empty if the file's form cannot hold it.
+    /// Empty if the file's format cannot hold it.
     pub metadata: Metadata,
     pub tensors: BTreeMap<String, Tensor>,
 }

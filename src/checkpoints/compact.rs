@@ -1,4 +1,4 @@
-//! This project's own form: a safetensors file with exactly the model's parameters by our names. An
+//! This project's own format: a safetensors file with exactly the model's parameters by our names. An
 //! increment is stored as its factors. The metadata has one key, `vlora`, with the model's shape as
 //! JSON: `{"format": 2, "model": …, "vlora": …, "lora": …, "labels": …}`. `labels` is the
 //! [`Metadata`]; format 1 does not have it.
@@ -71,14 +71,14 @@ pub fn to_bytes(
 }
 
 impl TensorFile {
-    /// Whether the file is in this project's own form.
+    /// Whether the file is in this project's own format.
     pub fn is_compact(&self) -> bool {
         self.metadata.contains_key(KEY)
     }
 }
 
 impl Checkpoint {
-    /// The content of the file in compact form.
+    /// The content of the file in compact format.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let (vlora, lora) = (self.vlora.as_ref(), self.lora.as_ref());
         serialise(&self.model, vlora, lora, &self.metadata, &self.tensors)
@@ -125,7 +125,7 @@ pub fn file_bytes(tensors: &BTreeMap<String, Tensor>, key: &str, value: String) 
 pub fn import(file: &TensorFile) -> Result<Checkpoint> {
     let fault = || Fault::of_file(&file.path, format!("the metadata `{KEY}` cannot be read"));
     let Some(text) = file.metadata.get(KEY) else {
-        return Err(Fault::of_file(&file.path, "the file is not in compact form")
+        return Err(Fault::of_file(&file.path, "the file is not in compact format")
             .found(format!("no metadata `{KEY}`"))
             .expected("a file that `vlora run` or `vlora import` wrote")
             .into());

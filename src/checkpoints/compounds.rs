@@ -219,7 +219,7 @@ pub fn increments(found: &[(LayerWeight, Rank)], size: usize, hints: &Hints) -> 
 
 /// The error for a model that the authors' package cannot hold.
 pub fn refused(why: &str) -> Fault {
-    Fault::new("the authors' form cannot hold this model")
+    Fault::new("the authors' format cannot hold this model")
         .found(why)
         .expected("low-rank increments on each compound's first layer, detached")
         .help(

@@ -1,4 +1,4 @@
-//! Parts of errors that several forms of weights share.
+//! Parts of errors that several formats of weights share.
 
 use std::path::Path;
 

@@ -28,7 +28,7 @@ const WORDS: &str = "wte.weight";
 const POSITIONS: &str = "wpe.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// Whether a weight's name shows this form.
+/// Whether a weight's name shows this format.
 pub fn is_gpt2_name(name: &str) -> bool {
     name.ends_with(".attn.c_attn.weight")
 }

@@ -1,4 +1,4 @@
-//! Facts about a file that its form does not contain and the caller provides.
+//! Facts about a file that its format does not contain and the caller provides.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use crate::spec::{ModelSpec, Target, TextPool};
 pub const NO_HEAD_HELP: &str = "a run with `start.head: new` takes a model without one; import, export \
     and compress give it one with `--new-head`";
 
-/// Facts that some forms do not contain. They are ignored if the file contains them, but for a new
+/// Facts that some formats do not contain. They are ignored if the file contains them, but for a new
 /// classifier.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hints {
     pub heads: Option<usize>,
-    /// Alpha of the increments in the authors' form; None means 1, their package's default.
+    /// Alpha of the increments in the authors' format; None means 1, their package's default.
     pub alpha: Option<f64>,
-    /// Alpha of single targets in the authors' form.
+    /// Alpha of single targets in the authors' format.
     pub target_alphas: BTreeMap<Target, f64>,
     /// Number of classes of a new classifier, if the caller wants one. It is of zeros and replaces the
     /// file's, which needs none.

@@ -1,10 +1,10 @@
-//! Reads a checkpoint from a file in any form.
+//! Reads a checkpoint from a file in any format.
 
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::Checkpoint;
 use super::file::TensorFile;
-use super::form::{Form, recognise};
+use super::format::{CheckpointFormat, recognise};
 use super::hints::Hints;
 use super::weights::read;
 use super::{
@@ -16,7 +16,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct LoadedCheckpoint {
     pub checkpoint: Checkpoint,
-    pub form: Form,
+    pub format: CheckpointFormat,
     /// The weights file, or the index of several.
     pub path: PathBuf,
     /// The hash of [`TensorFile::sha256`].
@@ -26,51 +26,54 @@ pub struct LoadedCheckpoint {
 }
 
 /// Reads the checkpoint at `path`: a file, the index of a sharded one, or a folder with either (a
-/// run's or a Hugging Face model's). Its form is recognised by the tensors' names.
+/// run's or a Hugging Face model's). Its format is recognised by the tensors' names.
 pub fn read_checkpoint(path: &Path, hints: &Hints) -> Result<LoadedCheckpoint> {
     read_checkpoint_as(path, None, hints)
 }
 
-/// The same, for a known form. None recognises the form.
+/// The same, for a known format. None recognises the format.
 pub fn read_checkpoint_as(
     path: &Path,
-    form: Option<Form>,
+    format: Option<CheckpointFormat>,
     hints: &Hints,
 ) -> Result<LoadedCheckpoint> {
-    import_checkpoint(&read(path)?, form, hints)
+    import_checkpoint(&read(path)?, format, hints)
 }
 
-/// Makes a checkpoint from a file that was already read. Without a form, it is recognised.
+/// Makes a checkpoint from a file that was already read. Without a format, it is recognised.
 pub fn import_checkpoint(
     file: &TensorFile,
-    form: Option<Form>,
+    format: Option<CheckpointFormat>,
     hints: &Hints,
 ) -> Result<LoadedCheckpoint> {
-    let form = match form {
-        Some(form) => form,
+    let format = match format {
+        Some(format) => format,
         None => recognise(file)?,
     };
     // Only for Vision Transformers: the importer of text encoders adds their head itself, and models that
     // write text have no classifier.
-    let is_vit = matches!(form, Form::Authors | Form::Timm | Form::HuggingFace);
+    let is_vit = matches!(
+        format,
+        CheckpointFormat::Authors | CheckpointFormat::Timm | CheckpointFormat::HuggingFace
+    );
     let new_head = hints.new_head.filter(|_| is_vit);
     let completed = new_head.map(|classes| headless::with_zero_head(file, classes)).transpose()?;
     let whole = completed.as_ref().unwrap_or(file);
-    let checkpoint = match form {
-        Form::Compact => compact::import(file)?,
-        Form::Authors => authors::import(whole, hints)?,
-        Form::Timm => timm::import(whole, hints)?,
-        Form::HuggingFace => hugging_face::import(whole, hints)?,
-        Form::Bert => bert::import(file, hints)?,
-        Form::Gpt2 => gpt2::import(file, hints)?,
-        Form::Marian => marian::import(file, hints)?,
-        Form::Pytorch => pytorch::import(file, hints)?,
+    let checkpoint = match format {
+        CheckpointFormat::Compact => compact::import(file)?,
+        CheckpointFormat::Authors => authors::import(whole, hints)?,
+        CheckpointFormat::Timm => timm::import(whole, hints)?,
+        CheckpointFormat::HuggingFace => hugging_face::import(whole, hints)?,
+        CheckpointFormat::Bert => bert::import(file, hints)?,
+        CheckpointFormat::Gpt2 => gpt2::import(file, hints)?,
+        CheckpointFormat::Marian => marian::import(file, hints)?,
+        CheckpointFormat::Pytorch => pytorch::import(file, hints)?,
     };
-    let tokenizer = match form {
-        Form::Marian => marian::tokenizers(&file.path)?,
+    let tokenizer = match format {
+        CheckpointFormat::Marian => marian::tokenizers(&file.path)?,
         _ if checkpoint.model.as_vit().is_some() => None,
         _ => tokenizer::beside(&file.path)?,
     };
     let (path, sha256) = (file.path.clone(), file.sha256.clone());
-    Ok(LoadedCheckpoint { checkpoint, form, path, sha256, tokenizer })
+    Ok(LoadedCheckpoint { checkpoint, format, path, sha256, tokenizer })
 }

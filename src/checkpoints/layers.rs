@@ -11,7 +11,7 @@
 //! | DistilBERT | `transformer.layer.N.attention.q_lin`, `k_lin`, `v_lin`, `attention.out_lin`, `ffn.lin1`, `ffn.lin2` |
 //!
 //! Names may have a prefix (`vit.`, `bert.`). Separate queries, keys and values are joined in this
-//! order, as in timm. Files with increments (this program's compact form, the authors' package) are
+//! order, as in timm. Files with increments (this program's compact format, the authors' package) are
 //! read as the dense model that computes the same.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use super::file::TensorFile;
-use super::form::Form;
+use super::format::CheckpointFormat;
 use super::hints::Hints;
 use super::import::import_checkpoint;
 use super::pytorch::{by_our_names, is_pytorch_name};
@@ -216,7 +216,7 @@ impl Layout {
 
 /// Reads the weights at `path`, as [`read`] does, and their layers.
 ///
-/// `alpha` is that of increments in the authors' form, whose files do not contain it; None means 1. `stack` is
+/// `alpha` is that of increments in the authors' format, whose files do not contain it; None means 1. `stack` is
 /// whose layers are read of a model that has several; it has to be given for these alone.
 pub fn read_layers(
     path: &Path,
@@ -242,21 +242,21 @@ pub fn read_layers(
     layers.alpha = loaded.checkpoint.vlora.as_ref().map(|vlora| vlora.alpha);
     layers.layout = match &loaded.checkpoint.vlora {
         Some(vlora) => {
-            let assumed = match (loaded.form, alpha) {
-                (Form::Authors, None) => " (assumed: the file does not store it)",
+            let assumed = match (loaded.format, alpha) {
+                (CheckpointFormat::Authors, None) => " (assumed: the file does not store it)",
                 _ => "",
             };
             let lora = if loaded.checkpoint.lora.is_some() { " and LoRA" } else { "" };
             let alpha = vlora.alpha;
             format!(
                 "{}{of_stack}, increments of alpha {alpha}{assumed}{lora} merged into the weights",
-                loaded.form
+                loaded.format
             )
         }
         None if loaded.checkpoint.lora.is_some() => {
-            format!("{}{of_stack}, LoRA merged into the weights", loaded.form)
+            format!("{}{of_stack}, LoRA merged into the weights", loaded.format)
         }
-        None => format!("{}{of_stack}", loaded.form),
+        None => format!("{}{of_stack}", loaded.format),
     };
     Ok((layers, file))
 }
@@ -340,7 +340,7 @@ fn layers(file: &TensorFile, stack: Option<&str>) -> Result<Layers> {
     Ok(Layers { layout: layout.name.into(), stack: layout.stack, depth, alpha: None, matrices })
 }
 
-/// Whether a tensor belongs to an increment or LoRA, in this program's form or the authors'.
+/// Whether a tensor belongs to an increment or LoRA, in this program's format or the authors'.
 fn holds_increment(name: &str) -> bool {
     is_increment(name) || is_lora(name) || name.contains(".parametrizations.")
 }

@@ -70,7 +70,7 @@ const IN_PROJ: &str = "self_attn.in_proj";
 /// The three parts of our `self_attn.in_proj`, in its order.
 const PARTS: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 
-/// Whether a weight's name shows this form.
+/// Whether a weight's name shows this format.
 pub fn is_marian_name(name: &str) -> bool {
     name.ends_with(".encoder_attn.q_proj.weight")
 }

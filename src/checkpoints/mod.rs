@@ -1,10 +1,10 @@
-//! Models in files: this project's own form, and those of other programs.
+//! Models in files: this project's own format, and those of other programs.
 //!
 //! A [`Checkpoint`] is a model's shape, its increments and its tensors, by the names that
 //! [`StackBuilder`](crate::vlora::StackBuilder) gives them. [`read_checkpoint`] reads it from any
-//! of these forms:
+//! of these formats:
 //!
-//! | form | what it is | what it does not contain |
+//! | format | what it is | what it does not contain |
 //! |---|---|---|
 //! | compact | this project's: increments as factors, the shape and [`Metadata`] in the header's metadata | |
 //! | authors | state dict of `VisionTransformerVLoRA` (`vlora` 0.1.2) | heads, alpha, labels |
@@ -36,7 +36,7 @@ mod fault;
 mod fields;
 mod file;
 mod file_names;
-mod form;
+mod format;
 mod gpt2;
 mod headless;
 mod hints;
@@ -71,7 +71,7 @@ pub use classes::match_classes;
 pub use compact::to_bytes;
 pub use file::{TensorFile, parse};
 pub use file_names::{CONFIG, INDEX, MODEL, PREPROCESSOR, TOKENIZER};
-pub use form::{Exported, Form};
+pub use format::{CheckpointFormat, Exported};
 pub use hints::Hints;
 pub use import::{LoadedCheckpoint, import_checkpoint, read_checkpoint, read_checkpoint_as};
 pub use marian_config::MarianConfig;

@@ -42,7 +42,7 @@ const OUTPUT: &str = "output.weight";
 /// The parts of the packed matrix of cross-attention, in PyTorch's order.
 pub const CROSS: [&str; 3] = ["query", "key", "value"];
 
-/// Whether a weight's name shows this form.
+/// Whether a weight's name shows this format.
 pub fn is_pytorch_name(name: &str) -> bool {
     name.ends_with(".self_attn.in_proj_weight")
 }

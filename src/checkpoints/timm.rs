@@ -129,10 +129,10 @@ pub fn refuse_variants(file: &TensorFile, qkv: &str) -> Result<()> {
     Ok(())
 }
 
-/// The content of the file in timm's form, for a dense model.
+/// The content of the file in timm's format, for a dense model.
 pub fn export(dense: &Checkpoint) -> Result<Vec<u8>> {
     if dense.model.as_vit().is_none() {
-        return Err(Fault::new("timm's form cannot hold this model")
+        return Err(Fault::new("timm's format cannot hold this model")
             .found("a model that is no Vision Transformer")
             .help("--to compact holds it")
             .into());

@@ -309,6 +309,7 @@ fn row(
         .hidden("precision", variant.spec.precision.name())
         .hidden("device", device_name(device))
         .hidden("batch_size", variant.spec.training.batch_size)
+        .hidden("units_per_step", m.units)
         .hidden("threads", rayon::current_num_threads())
         .hidden("steps", args.steps)
         .hidden("warmup", args.warmup)

@@ -136,7 +136,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
                 }
                 text += &format!(
                     "· {}, {} parameters; {}, on {}\n",
-                    loaded.form,
+                    loaded.format,
                     count(done.parameters),
                     precision,
                     device_name(&device)

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::print;
-use super::weights::{CheckpointArgs, LoraName, form_parser, refuse_overwriting};
+use super::weights::{CheckpointArgs, LoraName, format_parser, refuse_overwriting};
 use crate::atomic::write_atomic;
-use crate::checkpoints::{Checkpoint, Exported, Form, Hints, TOKENIZER, read_checkpoint};
+use crate::checkpoints::{
+    Checkpoint, CheckpointFormat, Exported, Hints, TOKENIZER, read_checkpoint,
+};
 use crate::error::{Error, Fault, Result};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// The form to write
-    #[arg(long, value_name = "FORM", value_parser = form_parser())]
-    to: Form,
-    /// The file to write, or the folder for a form that is one
+    /// The format to write
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
+    to: CheckpointFormat,
+    /// The file to write, or the folder for a format that is one
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// How to export LoRA [default: kept by compact, merged by the forms of other programs]
+    /// How to export LoRA [default: kept by compact, merged by the formats of other programs]
     #[arg(long, value_enum, value_name = "HOW")]
     lora: Option<LoraName>,
     /// Take the LoRA of this checkpoint out of the weights again, into which it was merged
@@ -32,7 +34,7 @@ pub struct ExportArgs {
 }
 
 pub fn export(args: &ExportArgs) -> Result<()> {
-    let form = args.to;
+    let format = args.to;
     refuse(args)?;
     let loaded = args.checkpoint.read()?;
     let checkpoint = match args.lora {
@@ -46,16 +48,17 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
         Some(how) => how.apply(&loaded.checkpoint)?,
     };
-    let written = match checkpoint.export(form)? {
+    let written = match checkpoint.export(format)? {
         Exported::File(bytes) => {
             write_atomic(&args.out, &bytes)?;
             vec![args.out.clone()]
         }
         Exported::Folder(mut files) => {
             // The tokenizer is exported with the model.
-            let tokenizer = loaded.tokenizer.clone().filter(|_| form.files().contains(&TOKENIZER));
+            let tokenizer =
+                loaded.tokenizer.clone().filter(|_| format.files().contains(&TOKENIZER));
             files.extend(tokenizer.map(|bytes| (PathBuf::from(TOKENIZER), bytes)));
-            refuse_stale(form, &args.out, &files)?;
+            refuse_stale(format, &args.out, &files)?;
             let write = |(name, bytes): (PathBuf, Vec<u8>)| {
                 let path = args.out.join(name);
                 write_atomic(&path, &bytes).map(|()| path)
@@ -64,7 +67,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
     };
     let written: String = written.iter().map(|p| format!("wrote {}\n", p.display())).collect();
-    print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.not_held_by(form)))
+    print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.not_held_by(format)))
 }
 
 /// The weights after subtracting the LoRA that was merged into them.
@@ -77,9 +80,13 @@ fn unmerged(args: &ExportArgs, merged: &Checkpoint) -> Result<Checkpoint> {
 }
 
 /// Refuses to leave an old file of another model in the folder that this export would not replace.
-fn refuse_stale(form: Form, folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+fn refuse_stale(
+    format: CheckpointFormat,
+    folder: &Path,
+    files: &[(PathBuf, Vec<u8>)],
+) -> Result<()> {
     let is_written = |name: &str| files.iter().any(|(written, _)| written == Path::new(name));
-    let left = form.files().iter().filter(|name| !is_written(name)).map(|name| folder.join(name));
+    let left = format.files().iter().filter(|name| !is_written(name)).map(|name| folder.join(name));
     let Some(stale) = left.into_iter().find(|path| path.exists()) else { return Ok(()) };
     Err(Fault::new("the file belongs to another model")
         .source(stale.display())

@@ -133,7 +133,7 @@ enum Command {
     Params(params::ParamsArgs),
     /// Evaluate a checkpoint on a spec's data, without training
     ///
-    /// Reads every form that `import` reads, and a run's folder. Data, model size and precision are
+    /// Reads every format that `import` reads, and a run's folder. Data, model size and precision are
     /// the spec's. A run's own checkpoint gives the outcomes of its test.jsonl, to the bit.
     Evaluate(evaluate::EvaluateArgs),
     /// Let the model of a finished run continue a text
@@ -165,12 +165,12 @@ enum Command {
     Spectrum(spectrum::SpectrumArgs),
     /// Read a checkpoint of another program into one file of this one's
     ///
-    /// Says what it recognised: the form, the model's shape, its increments, its size. Every
+    /// Says what it recognised: the format, the model's shape, its increments, its size. Every
     /// tensor must fit the model; pickles (.bin, .pt, .pth) are never loaded.
     Import(import::ImportArgs),
     /// Write a checkpoint for another program: the authors' package, timm, Hugging Face
     ///
-    /// Reads every form that `import` reads, and the folder or model.safetensors of a run.
+    /// Reads every format that `import` reads, and the folder or model.safetensors of a run.
     Export(export::ExportArgs),
     /// Turn a dense model into compounds with the increments of a rank that are nearest to it
     ///

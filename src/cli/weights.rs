@@ -9,16 +9,16 @@ use clap::{Args, ValueEnum};
 use super::hub::HubArgs;
 use super::numbers::{number, whole};
 use crate::checkpoints::{
-    Checkpoint, Form, Hints, LoadedCheckpoint, authors_targets, read_checkpoint_as,
+    Checkpoint, CheckpointFormat, Hints, LoadedCheckpoint, authors_targets, read_checkpoint_as,
 };
 use crate::error::{Error, Fault, Result};
 use crate::report::count;
 use crate::results::RunFolder;
 use crate::spec::{LayerWeight, ModelSpec, Rank, Target, VloraSpec, nearest};
 
-/// None: the form is detected. clap would make a field of type `Option` an optional argument, so
+/// None: the format is detected. clap would make a field of type `Option` an optional argument, so
 /// the type needs another name.
-type FormOrAny = Option<Form>;
+type FormatOrAny = Option<CheckpointFormat>;
 
 /// A checkpoint and what its file does not say.
 #[derive(Debug, Args)]
@@ -30,9 +30,9 @@ pub struct CheckpointArgs {
     #[command(flatten)]
     hub: HubArgs,
     /// The format of the file; recognised by its tensors' names unless given
-    #[arg(long, value_name = "FROM", value_parser = any_form_parser(), default_value = AUTO,
+    #[arg(long, value_name = "FROM", value_parser = any_format_parser(), default_value = AUTO,
         hide_default_value = true)]
-    from: FormOrAny,
+    from: FormatOrAny,
     /// Attention heads, which timm's and the authors' files do not store
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     heads: Option<usize>,
@@ -48,25 +48,26 @@ pub struct CheckpointArgs {
     target_alpha: Vec<String>,
 }
 
-/// The name for a form that is detected.
+/// The name for a format that is detected.
 const AUTO: &str = "auto";
 
-/// Parses the name of a form.
-pub fn form_parser() -> impl TypedValueParser<Value = Form> {
-    let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
-    PossibleValuesParser::new(Form::ALL.map(value)).map(|name| form(&name).unwrap_or(Form::Compact))
+/// Parses the name of a format.
+pub fn format_parser() -> impl TypedValueParser<Value = CheckpointFormat> {
+    let value = |format: CheckpointFormat| PossibleValue::new(format.name()).help(format.about());
+    PossibleValuesParser::new(CheckpointFormat::ALL.map(value))
+        .map(|name| format(&name).unwrap_or(CheckpointFormat::Compact))
 }
 
-/// Parses the name of a form; `auto` gives None.
-fn any_form_parser() -> impl TypedValueParser<Value = Option<Form>> {
+/// Parses the name of a format; `auto` gives None.
+fn any_format_parser() -> impl TypedValueParser<Value = Option<CheckpointFormat>> {
     let auto = PossibleValue::new(AUTO).help("Any of the others, by the names of the tensors");
-    let value = |form: Form| PossibleValue::new(form.name()).help(form.about());
-    let values = [auto].into_iter().chain(Form::ALL.map(value));
-    PossibleValuesParser::new(values).map(|name| form(&name))
+    let value = |format: CheckpointFormat| PossibleValue::new(format.name()).help(format.about());
+    let values = [auto].into_iter().chain(CheckpointFormat::ALL.map(value));
+    PossibleValuesParser::new(values).map(|name| format(&name))
 }
 
-fn form(name: &str) -> Option<Form> {
-    Form::ALL.into_iter().find(|form| form.name() == name)
+fn format(name: &str) -> Option<CheckpointFormat> {
+    CheckpointFormat::ALL.into_iter().find(|format| format.name() == name)
 }
 
 impl CheckpointArgs {
@@ -81,7 +82,7 @@ impl CheckpointArgs {
         };
         let loaded =
             self.hub.checkpoint(&self.path, |path| read_checkpoint_as(path, self.from, &hints))?;
-        if self.new_head.is_some() && loaded.form == Form::Compact {
+        if self.new_head.is_some() && loaded.format == CheckpointFormat::Compact {
             return Err(Fault::new("a file of this program has a head, which is kept")
                 .source(self.path.display())
                 .within("--new-head")
@@ -124,13 +125,13 @@ impl CheckpointArgs {
     /// Describes what was read, in a few lines.
     pub fn describe(&self, loaded: &LoadedCheckpoint) -> String {
         let checkpoint = &loaded.checkpoint;
-        let mut lines = vec![format!("{}: {}", self.path.display(), loaded.form)];
+        let mut lines = vec![format!("{}: {}", self.path.display(), loaded.format)];
         let described = checkpoint.description().into_iter();
         lines.extend(described.map(|(name, text)| format!("  {name:<12}{text}")));
         if let Some(vlora) = &checkpoint.vlora {
             let depth = checkpoint.model.depth();
             lines.push(format!("  compounds   {}", compounds(vlora, depth)));
-            let assumed = loaded.form == Form::Authors && self.alpha.is_none();
+            let assumed = loaded.format == CheckpointFormat::Authors && self.alpha.is_none();
             let source =
                 if assumed { " (the package's default; the file does not store it)" } else { "" };
             let increments = increments(vlora, &checkpoint.model);

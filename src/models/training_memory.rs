@@ -27,7 +27,7 @@ const PER_THREAD: u64 = 8 << 10;
 /// The memory of training, in bytes. The parts are not all in memory at once, so they may add up to
 /// more than the peak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct TrainingMemory {
     /// All parameters, with the copies that products use, and their moving average if there is one.
     pub weights: u64,
     pub gradients: u64,
@@ -142,12 +142,12 @@ struct Effect {
 }
 
 /// The memory of a run's optimiser steps on a device of this kind. The processor is this machine's.
-pub fn memory(run: &RunSpec, device: DeviceKind) -> Memory {
+pub fn memory(run: &RunSpec, device: DeviceKind) -> TrainingMemory {
     memory_on(run, device, Processor::here())
 }
 
 /// The same with any processor.
-pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> Memory {
+pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> TrainingMemory {
     let engine = Engine::of(device, run.precision, processor);
     let description = Description::of(run);
     let (parameters, trained) = sizes(&description);
@@ -157,7 +157,7 @@ pub fn memory_on(run: &RunSpec, device: DeviceKind, processor: Processor) -> Mem
     // Where images are mixed: a batch, the other images, and both by their shares, in float32.
     let mixes = run.data.as_images().is_some_and(|data| data.augment.mix.is_some());
     let mixing = if mixes { 4 * FLOAT } else { 0 };
-    let mut memory = Memory {
+    let mut memory = TrainingMemory {
         weights: models * parameters * (FLOAT + engine.copy),
         gradients: trained * FLOAT,
         moments: 2 * trained * FLOAT,
@@ -456,7 +456,7 @@ mod tests {
         caches: [cache(48, 12), cache(2 << 10, 16), cache(105 << 10, 15)],
     };
 
-    fn on_cpu(overrides: &[&str]) -> Memory {
+    fn on_cpu(overrides: &[&str]) -> TrainingMemory {
         memory_on(&run(overrides), DeviceKind::Cpu, EPYC)
     }
 
@@ -559,7 +559,7 @@ mod tests {
         assert_eq!(on_cuda("precision=tf32"), float32);
         assert_eq!(bf16.weights, float32.weights / 4 * 6);
         assert_eq!((bf16.gradients, bf16.moments), (float32.gradients, float32.moments));
-        let all = |m: &Memory| m.activations.iter().sum::<u64>() as f64;
+        let all = |m: &TrainingMemory| m.activations.iter().sum::<u64>() as f64;
         let ratio = all(&bf16) / all(&float32);
         assert!((0.5..0.52).contains(&ratio), "{ratio}");
     }

@@ -20,7 +20,7 @@ pub struct SpectrumRecord {
     /// The weights file's name and hash.
     pub file: String,
     pub sha256: String,
-    /// The checkpoint form that the tensor names follow.
+    /// The checkpoint format that the tensor names follow.
     pub layout: String,
     /// The program and version that computed this.
     pub program: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::base_model::{as_named, model_path};
-use crate::checkpoints::{Form, Hints, LoadedCheckpoint, check_model, read_checkpoint};
+use crate::checkpoints::{CheckpointFormat, Hints, LoadedCheckpoint, check_model, read_checkpoint};
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
 use crate::spec::{RunSpec, StartHead};
@@ -49,11 +49,11 @@ pub fn read<'a>(
         checkpoints.insert(key.clone(), read.map_err(|e| as_named(&name, &path, e))?);
     }
     let loaded = &checkpoints[&key];
-    if let Some(alpha) = start.alpha.filter(|_| loaded.form != Form::Authors) {
+    if let Some(alpha) = start.alpha.filter(|_| loaded.format != CheckpointFormat::Authors) {
         return Err(Fault::new("start.alpha is only for files that do not store alpha")
             .source(name)
             .found(format!("start.alpha: {alpha}"))
-            .expected(format!("no start.alpha for a file in {}", loaded.form))
+            .expected(format!("no start.alpha for a file in {}", loaded.format))
             .into());
     }
     check_model(&loaded.checkpoint, spec).map_err(|e| e.map_fault(|fault| fault.under(name)))?;

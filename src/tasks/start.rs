@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::checkpoints::{Form, LoadedCheckpoint, conversion};
+use crate::checkpoints::{CheckpointFormat, LoadedCheckpoint, conversion};
 use crate::data::text::Tokenizer;
 use crate::error::Fault;
 use crate::results::{Conversion, Kept, Provenance, Started, TaskFields};
@@ -47,10 +47,10 @@ impl<D> Base<'_, D> {
     }
 }
 
-/// The alpha that was assumed for a checkpoint's increments; None if its form contains alpha.
+/// The alpha that was assumed for a checkpoint's increments; None if its format contains alpha.
 pub fn assumed_alpha(loaded: &LoadedCheckpoint) -> Option<f64> {
     let vlora = loaded.checkpoint.vlora.as_ref();
-    vlora.filter(|_| loaded.form == Form::Authors).map(|vlora| vlora.alpha)
+    vlora.filter(|_| loaded.format == CheckpointFormat::Authors).map(|vlora| vlora.alpha)
 }
 
 /// The provenance field that is true if no tokenizer lies beside the start weights.

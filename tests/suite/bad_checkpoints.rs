@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vlora::checkpoints::{
-    CONFIG, Form, Hints, MODEL, Metadata, PREPROCESSOR, read, read_checkpoint_as,
+    CONFIG, CheckpointFormat, Hints, MODEL, Metadata, PREPROCESSOR, read, read_checkpoint_as,
 };
 use vlora::spec::Normalize;
 
@@ -95,7 +95,7 @@ fn faulty_tensors_are_named() {
             f.tensors.insert("fc_norm.weight".into(), ones(&[12]));
         }),
         ("no classifier", &|f| f.tensors.retain(|name, _| !name.starts_with("head."))),
-        ("of no known form", &|f| {
+        ("of no known format", &|f| {
             f.tensors = [("encoder.w".to_string(), ones(&[2]))].into();
         }),
     ];
@@ -438,8 +438,8 @@ proptest! {
         let path = dir.path().join("damaged.safetensors");
         std::fs::write(&path, bytes).unwrap();
         let hints = Hints { heads: Some(3), ..Hints::default() };
-        for form in [None, Some(Form::Timm), Some(Form::Authors), Some(Form::Compact)] {
-            if let Ok(loaded) = read_checkpoint_as(&path, form, &hints) {
+        for format in [None, Some(CheckpointFormat::Timm), Some(CheckpointFormat::Authors), Some(CheckpointFormat::Compact)] {
+            if let Ok(loaded) = read_checkpoint_as(&path, format, &hints) {
                 loaded.checkpoint.merged().unwrap();
             }
         }

@@ -385,7 +385,7 @@ fn a_tokenizer_fits_its_models_embedding() {
     assert!(read_base(folder(&vit(), Some("{")).path()).is_ok());
 }
 
-/// Weights that no form here has are told by the description beside them.
+/// Weights that no format here has are told by the description beside them.
 #[test]
 fn another_models_weights_are_named_by_its_description() {
     let refused = |config: &Value| {
@@ -407,7 +407,7 @@ fn another_models_weights_are_named_by_its_description() {
     }
     assert!(refused(&json!({"model_type": "llama"})).contains("the architecture is not supported"));
     for config in [vit(), marian(), json!({})] {
-        assert!(refused(&config).contains("the checkpoint's form is not known"));
+        assert!(refused(&config).contains("the checkpoint's format is not known"));
     }
 }
 

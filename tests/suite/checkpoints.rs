@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, INDEX, MODEL, Metadata, PREPROCESSOR, align, parse,
-    read, read_checkpoint, resample_positions,
+    CONFIG, Checkpoint, CheckpointFormat, Exported, Hints, INDEX, MODEL, Metadata, PREPROCESSOR,
+    align, parse, read, read_checkpoint, resample_positions,
 };
 use vlora::nn::{Init, Mode};
 use vlora::random::{Purpose, Stream};
@@ -48,10 +48,10 @@ fn bytes(exported: Exported) -> Vec<u8> {
 #[test]
 fn each_import_is_the_model_that_its_program_has() {
     let expected = read(&fixture("expected.safetensors")).unwrap();
-    for (file, form, name) in FILES {
+    for (file, format, name) in FILES {
         let settings = settings(name);
         let loaded = read_checkpoint(&fixture(file), &hints(&settings)).unwrap();
-        assert_eq!(loaded.form, form);
+        assert_eq!(loaded.format, format);
         let (checkpoint, number) = (&loaded.checkpoint, |field: &str| settings[field].as_f64());
         let model = vit(&checkpoint.model);
         for (field, value) in [
@@ -74,22 +74,22 @@ fn each_import_is_the_model_that_its_program_has() {
             assert_eq!((Some(vlora.alpha), vlora.detach), (number("alpha"), true));
             assert_eq!(vlora.reference, Reference::Base);
         }
-        assert_eq!(checkpoint.vlora.is_some(), form == Form::Authors);
+        assert_eq!(checkpoint.vlora.is_some(), format == CheckpointFormat::Authors);
         let error = relative(&logits(checkpoint), &expected.tensors[&format!("{name}.logits")]);
         assert!(error < 1e-5, "{name}: logits differ by {error:e}");
     }
 }
 
-/// Through the compact form and back to where it came from: the same file.
+/// Through the compact format and back to where it came from: the same file.
 #[test]
 fn what_comes_from_a_program_returns_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("compact.safetensors");
-    for (file, form, _) in FILES {
+    for (file, format, _) in FILES {
         let first = load(file);
         std::fs::write(&path, first.to_bytes().unwrap()).unwrap();
         let compact = read_checkpoint(&path, &Hints::default()).unwrap();
-        assert_eq!(compact.form, Form::Compact);
+        assert_eq!(compact.format, CheckpointFormat::Compact);
         let compact = compact.checkpoint;
         assert_eq!(
             (&compact.model, &compact.vlora, &compact.lora, &compact.metadata),
@@ -97,7 +97,7 @@ fn what_comes_from_a_program_returns_to_the_bit() {
         );
         assert_eq!(bits(&compact.tensors), bits(&first.tensors));
         assert_eq!(compact.to_bytes().unwrap(), first.to_bytes().unwrap());
-        match compact.export(form).unwrap() {
+        match compact.export(format).unwrap() {
             Exported::File(bytes) => {
                 let source = read(&fixture(file)).unwrap().path;
                 assert!(bytes == std::fs::read(source).unwrap(), "{file}");
@@ -178,7 +178,7 @@ fn names_and_normalisation_are_the_folders() {
             assert!((got - f64::from(*want)).abs() < 1e-6, "{byte}: {got}, {want}");
         }
     }
-    // LABEL_0 and so on are no names, and other forms have none.
+    // LABEL_0 and so on are no names, and other formats have none.
     for file in ["hf-vit", "timm.safetensors"] {
         assert_eq!(load(file).metadata, Metadata::default(), "{file}");
     }
@@ -236,7 +236,7 @@ fn descriptions_are_obeyed_or_refused_field_by_field() {
     let expected = read(&fixture("expected.safetensors")).unwrap();
     let (mut read_same, mut read_other, mut refused) = (0, 0, 0);
     for row in &rows {
-        let source = if row["form"] == "timm" { "timm-folder" } else { "hf-vit" };
+        let source = if row["format"] == "timm" { "timm-folder" } else { "hf-vit" };
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(fixture(source).join(MODEL), dir.path().join(MODEL)).unwrap();
         let config = std::fs::read(fixture(source).join(CONFIG)).unwrap();
@@ -355,7 +355,7 @@ fn compact_files_of_format_1_are_read() {
     assert_eq!((old.metadata, bits(&old.tensors)), (Metadata::default(), bits(&ours.tensors)));
 }
 
-/// A VLoRA model with its increments added up computes the same in every dense form.
+/// A VLoRA model with its increments added up computes the same in every dense format.
 #[test]
 fn dense_exports_compute_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -364,19 +364,23 @@ fn dense_exports_compute_the_same() {
     let heads = Hints { heads: Some(ours.model.heads()), ..Hints::default() };
 
     let file = dir.path().join("timm.safetensors");
-    std::fs::write(&file, bytes(ours.export(Form::Timm).unwrap())).unwrap();
+    std::fs::write(&file, bytes(ours.export(CheckpointFormat::Timm).unwrap())).unwrap();
     let folder = dir.path().join("hf");
     std::fs::create_dir(&folder).unwrap();
-    let Exported::Folder(files) = ours.export(Form::HuggingFace).unwrap() else { panic!() };
+    let Exported::Folder(files) = ours.export(CheckpointFormat::HuggingFace).unwrap() else {
+        panic!()
+    };
     for (name, bytes) in files {
         std::fs::write(folder.join(name), bytes).unwrap();
     }
-    for (path, form) in [(&file, Form::Timm), (&folder, Form::HuggingFace)] {
+    for (path, format) in
+        [(&file, CheckpointFormat::Timm), (&folder, CheckpointFormat::HuggingFace)]
+    {
         let back = read_checkpoint(path, &heads).unwrap();
-        assert_eq!((back.form, &back.checkpoint.vlora), (form, &None));
+        assert_eq!((back.format, &back.checkpoint.vlora), (format, &None));
         assert_eq!(back.checkpoint.model, ours.model);
         let error = relative(&logits(&back.checkpoint), &want);
-        assert!(error < 1e-5, "{form}: logits differ by {error:e}");
+        assert!(error < 1e-5, "{format}: logits differ by {error:e}");
     }
 }
 
@@ -392,9 +396,9 @@ fn a_file_without_copies_of_base_weights_is_read() {
     assert_eq!(bits(&back.tensors), bits(&ours.tensors));
 }
 
-/// Vectors and ranks of targets' own go to the authors' form and come back.
+/// Vectors and ranks of targets' own go to the authors' format and come back.
 #[test]
-fn vectors_and_own_ranks_keep_in_the_authors_form() {
+fn vectors_and_own_ranks_keep_in_the_authors_format() {
     let mut ours = load("authors.safetensors");
     let vlora = ours.vlora.as_mut().unwrap();
     vlora.targets[2].rank = Some(Rank::Of(1));
@@ -416,7 +420,7 @@ fn vectors_and_own_ranks_keep_in_the_authors_form() {
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("authors.safetensors");
-    std::fs::write(&file, bytes(ours.export(Form::Authors).unwrap())).unwrap();
+    std::fs::write(&file, bytes(ours.export(CheckpointFormat::Authors).unwrap())).unwrap();
     let names = read(&file).unwrap().tensors;
     for name in ["bias.original", "bias.0.A"] {
         let name = format!("blocks.0.blocks.1.attn.qkv.parametrizations.{name}");
@@ -498,12 +502,12 @@ fn half_precision_is_widened_exactly() {
 
 /// A faulty file, made from a sound one.
 #[test]
-fn the_authors_form_refuses_what_it_cannot_hold() {
+fn the_authors_format_refuses_what_it_cannot_hold() {
     let ours = load("authors.safetensors");
     let refused = |edit: &dyn Fn(&mut Checkpoint), part: &str| {
         let mut checkpoint = ours.clone();
         edit(&mut checkpoint);
-        let error = checkpoint.export(Form::Authors).unwrap_err();
+        let error = checkpoint.export(CheckpointFormat::Authors).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(part), "{error}");
     };
@@ -514,7 +518,7 @@ fn the_authors_form_refuses_what_it_cannot_hold() {
     refused(&|c| c.vlora.as_mut().unwrap().rank = Rank::Of(0), "rank: 0");
     refused(&|c| vit_mut(&mut c.model).norm_eps = 1e-5, "norm_eps");
     refused(&|c| *c = with_lora(c.clone()), "--lora drop");
-    let mean = load("timm-mean.safetensors").export(Form::HuggingFace).unwrap_err();
+    let mean = load("timm-mean.safetensors").export(CheckpointFormat::HuggingFace).unwrap_err();
     assert!(mean.to_string().contains("pool: mean"), "{mean}");
 }
 
@@ -554,7 +558,7 @@ fn a_model_without_a_head_serves_a_new_one() {
 }
 
 /// A run's model knows what its classes are called and how its images were normalised, also in
-/// another program's form.
+/// another program's format.
 #[test]
 fn a_run_leaves_its_names_and_normalisation() {
     let dir = program::folder_with(TINY);
@@ -590,11 +594,13 @@ fn the_commands_import_and_export() {
     let (code, out, err) =
         run(&["import", source, "--heads", "4", "--alpha", "5", "--out", "ours.safetensors"]);
     assert_eq!(code, 0, "{err}");
-    for part in ["the authors' form", "2 of 3 layers", "rank 2; alpha 5", "heads 4", "5 classes"] {
+    for part in ["the authors' format", "2 of 3 layers", "rank 2; alpha 5", "heads 4", "5 classes"]
+    {
         assert!(out.contains(part), "{part} is missing in\n{out}");
     }
-    let to =
-        |form: &str, out: &str| run(&["export", "ours.safetensors", "--to", form, "--out", out]);
+    let to = |format: &str, out: &str| {
+        run(&["export", "ours.safetensors", "--to", format, "--out", out])
+    };
     let (code, _, err) = to("authors", "back/authors.safetensors");
     assert_eq!(code, 0, "{err}");
     let back = std::fs::read(dir.path().join("back/authors.safetensors")).unwrap();
@@ -603,7 +609,7 @@ fn the_commands_import_and_export() {
     assert!(code == 0 && out.contains("wrote hf/config.json"), "{err}");
     assert_eq!(run(&["import", "hf", "--out", "again.safetensors"]).0, 0);
 
-    // Names of classes and the normalisation go through the compact form.
+    // Names of classes and the normalisation go through the compact format.
     let sharded = fixture("hf-vit-sharded");
     let sharded = sharded.to_str().unwrap();
     let (code, out, err) = run(&["import", sharded, "--out", "named.safetensors"]);
@@ -630,7 +636,7 @@ fn the_commands_import_and_export() {
     refused(&["import", "hf", "--heads", "3", "--out", "a"], "the file has 4 heads");
     refused(&["import", "hf", "--alpha", "3", "--out", "a"], "no increments");
     refused(&["import", source, "--out", "a"], "--heads N");
-    // What a form does not hold is said.
+    // What a format does not hold is said.
     let (_, out, _) = to("authors", "named/authors.safetensors");
     let call = "vl_size=3, vl_param_name=[\"attn.qkv.weight\", \"attn.proj.weight\", \
                 \"mlp.fc1.weight\", \"mlp.fc2.weight\"], vl_rank=[2, 2, 2, 2], vl_alpha=[5, 5, 5, 5])";

@@ -176,7 +176,7 @@ fn memory_of_texts_follows_their_length() {
     };
     let (short, long) = (of(64), of(512));
     assert_eq!(8 * short.batches, long.batches);
-    let layer = |memory: &vlora::models::training_memory::Memory| memory.activations[3];
+    let layer = |memory: &vlora::models::training_memory::TrainingMemory| memory.activations[3];
     // Attention keeps no weights on a processor, so a layer keeps as much a token at any length.
     assert!((7 * layer(&short)..=8 * layer(&short)).contains(&layer(&long)));
     assert_eq!(short.weights, long.weights);

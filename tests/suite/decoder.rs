@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, LoadedCheckpoint, MODEL, Metadata, read_checkpoint,
+    CONFIG, Checkpoint, CheckpointFormat, Exported, Hints, LoadedCheckpoint, MODEL, Metadata,
+    read_checkpoint,
 };
 use vlora::models::decoder::{Cache, Decoder};
 use vlora::models::{ParameterInfo, cost, parameters_of};
@@ -301,12 +302,14 @@ fn check_logits(checkpoint: &Checkpoint) {
 
 /// Writes a checkpoint for transformers and reads it again.
 fn exported(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
-    let Exported::Folder(files) = checkpoint.export(Form::Gpt2).unwrap() else { panic!("a file") };
+    let Exported::Folder(files) = checkpoint.export(CheckpointFormat::Gpt2).unwrap() else {
+        panic!("a file")
+    };
     for (name, bytes) in files {
         std::fs::write(folder.join(name), bytes).unwrap();
     }
     let loaded = read_checkpoint(folder, &Hints::default()).unwrap();
-    assert_eq!(loaded.form, Form::Gpt2);
+    assert_eq!(loaded.format, CheckpointFormat::Gpt2);
     loaded.checkpoint
 }
 
@@ -314,7 +317,7 @@ fn exported(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
 #[test]
 fn a_gpt2_folder_is_read_and_written() {
     let loaded = read_checkpoint(&folder("gpt2"), &Hints::default()).unwrap();
-    assert_eq!(loaded.form, Form::Gpt2);
+    assert_eq!(loaded.format, CheckpointFormat::Gpt2);
     let checkpoint = loaded.checkpoint;
     check_logits(&checkpoint);
     let dir = tempfile::tempdir().unwrap();
@@ -479,6 +482,6 @@ fn what_does_not_fit_a_decoder_is_named() {
     // An encoder is not written as GPT-2.
     let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/bert");
     let bert = read_checkpoint(&bert, &Hints::default()).unwrap().checkpoint;
-    let error = bert.export(Form::Gpt2).unwrap_err().to_string();
+    let error = bert.export(CheckpointFormat::Gpt2).unwrap_err().to_string();
     assert!(error.contains("a model that is no decoder"), "{error}");
 }

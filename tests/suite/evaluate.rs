@@ -43,7 +43,7 @@ fn row(dir: &Path, checkpoint: &Path, more: &[&str]) -> Value {
     rows[0].clone()
 }
 
-/// A run's own checkpoint, as a folder and as a file, and a dense one in other programs' forms: each
+/// A run's own checkpoint, as a folder and as a file, and a dense one in other programs' formats: each
 /// has the outcomes of the run's test, to the bit.
 #[test]
 fn a_runs_checkpoint_has_the_outcomes_of_its_test() {
@@ -80,12 +80,12 @@ fn a_runs_checkpoint_has_the_outcomes_of_its_test() {
     }
     let (_, dense) = &runs[0];
     let want = fs::read(dir.join(dense).join("test.jsonl")).unwrap();
-    for (form, out) in
+    for (format, out) in
         [("hf-vit", "hf"), ("timm", "timm.safetensors"), ("compact", "c.safetensors")]
     {
-        let ran = vlora(dir, &["export", dense.to_str().unwrap(), "--to", form, "--out", out]);
+        let ran = vlora(dir, &["export", dense.to_str().unwrap(), "--to", format, "--out", out]);
         assert_eq!(ran.code, 0, "{}", ran.err);
-        assert!(outcomes(Path::new(out), &[]) == want, "{form}");
+        assert!(outcomes(Path::new(out), &[]) == want, "{format}");
     }
     // With other figures it is another result, and says so.
     let other = ["--set", "data.normalize={mean: [0.9], std: [0.1]}"];

@@ -27,7 +27,7 @@ mod decoder;
 mod dense_ladder;
 mod encoder;
 mod encoder_decoder;
-mod encoder_decoder_forms;
+mod encoder_decoder_formats;
 mod ending;
 mod evaluate;
 mod experiments;

@@ -9,7 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vlora::checkpoints::{CONFIG, Form, Hints, LoadedCheckpoint, MODEL, read_checkpoint};
+use vlora::checkpoints::{
+    CONFIG, CheckpointFormat, Hints, LoadedCheckpoint, MODEL, read_checkpoint,
+};
 use vlora::data::translation::{BOS, EOS, MarianFolder, PAD, PairTokenizers, Vocabulary};
 use vlora::models::encoder_decoder::{EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Mode};
@@ -111,7 +113,7 @@ fn tokens(sentences: &[Vec<u32>]) -> Tokens {
 #[test]
 fn losses_are_those_of_transformers() {
     let loaded = read_checkpoint(&fixture(""), &Hints::default()).unwrap();
-    assert_eq!(loaded.form, Form::Marian);
+    assert_eq!(loaded.format, CheckpointFormat::Marian);
     let model = loaded.checkpoint.model.as_encoder_decoder().unwrap();
     let mut parameters = Constants(&loaded.checkpoint.tensors);
     let built = EncoderDecoder::new(model, None, None, &mut parameters).unwrap();

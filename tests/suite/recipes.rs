@@ -161,11 +161,11 @@ fn a_run_with_everything_is_repeated_to_the_bit() {
         let run = format!("results/tiny/runs/{}", run.file_name().unwrap().to_str().unwrap());
         let again = vlora(dir.path(), &["verify", &run, "--device", "cpu", "--full"]);
         assert_eq!(again.code, 0, "{}{}", again.out, again.err);
-        // Only the compact form holds its layers.
-        for (form, code) in [("timm", 2), ("authors", 2), ("hf-vit", 2), ("compact", 0)] {
-            let out = format!("{arm}-{form}");
-            let exported = vlora(dir.path(), &["export", &run, "--to", form, "--out", &out]);
-            assert_eq!(exported.code, code, "{form}: {}", exported.err);
+        // Only the compact format holds its layers.
+        for (format, code) in [("timm", 2), ("authors", 2), ("hf-vit", 2), ("compact", 0)] {
+            let out = format!("{arm}-{format}");
+            let exported = vlora(dir.path(), &["export", &run, "--to", format, "--out", &out]);
+            assert_eq!(exported.code, code, "{format}: {}", exported.err);
             assert!(code == 0 || exported.err.contains("`model.variant: compact-transformers`"));
         }
     }

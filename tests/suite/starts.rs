@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, MODEL, PREPROCESSOR, read_checkpoint,
+    CONFIG, Checkpoint, CheckpointFormat, Exported, Hints, MODEL, PREPROCESSOR, read_checkpoint,
 };
 use vlora::error::Error;
 use vlora::hub::Hub;
@@ -314,17 +314,21 @@ fn a_compressed_file_is_what_a_start_makes() {
     assert!(start.kept.is_empty());
 }
 
-/// The checkpoint in each form that names classes and the images' normalisation, below a folder.
-fn in_every_form(dir: &Path, checkpoint: &Checkpoint) -> Vec<(&'static str, PathBuf)> {
+/// The checkpoint in each format that names classes and the images' normalisation, below a folder.
+fn in_every_format(dir: &Path, checkpoint: &Checkpoint) -> Vec<(&'static str, PathBuf)> {
     fs::create_dir_all(dir.join("timm")).unwrap();
     fs::create_dir_all(dir.join("hf")).unwrap();
     let compact = dir.join("compact.safetensors");
     fs::write(&compact, checkpoint.to_bytes().unwrap()).unwrap();
-    let Exported::Folder(files) = checkpoint.export(Form::HuggingFace).unwrap() else { panic!() };
+    let Exported::Folder(files) = checkpoint.export(CheckpointFormat::HuggingFace).unwrap() else {
+        panic!()
+    };
     for (name, bytes) in files {
         fs::write(dir.join("hf").join(name), bytes).unwrap();
     }
-    let Exported::File(bytes) = checkpoint.export(Form::Timm).unwrap() else { panic!() };
+    let Exported::File(bytes) = checkpoint.export(CheckpointFormat::Timm).unwrap() else {
+        panic!()
+    };
     fs::write(dir.join("timm").join(MODEL), bytes).unwrap();
     let (m, labels) = (checkpoint.model.as_vit().unwrap(), &checkpoint.metadata);
     let mut pretrained = json!({"classifier": "head", "first_conv": "patch_embed.proj"});
@@ -376,7 +380,7 @@ fn reordered(checkpoint: &Checkpoint, rows: &[u32]) -> Checkpoint {
     other
 }
 
-/// A checkpoint whose classes stand in another order is the same start, in every form that names
+/// A checkpoint whose classes stand in another order is the same start, in every format that names
 /// them; where the names are not known the rows are taken as they come, and the table says so.
 #[test]
 fn a_kept_head_follows_the_names_of_its_classes() {
@@ -401,10 +405,10 @@ fn a_kept_head_follows_the_names_of_its_classes() {
     let id = plan.variants[0].runs[0].id.clone();
     let back: Vec<usize> =
         (0..10).map(|class| rows.iter().position(|row| *row == class).unwrap()).collect();
-    for (form, path) in in_every_form(&dir.path().join("permuted"), &other) {
-        let (got, classes, table, plan) = outcome(&path, form);
-        assert!(got == want, "{form}: another head was trained on");
-        assert_eq!(classes, Some(ClassMatch::Permuted(back.clone())), "{form}");
+    for (format, path) in in_every_format(&dir.path().join("permuted"), &other) {
+        let (got, classes, table, plan) = outcome(&path, format);
+        assert!(got == want, "{format}: another head was trained on");
+        assert_eq!(classes, Some(ClassMatch::Permuted(back.clone())), "{format}");
         assert!(table.contains("put by name into the order of the data's classes"), "{table}");
         assert_ne!(plan.variants[0].runs[0].id, id);
     }
@@ -412,9 +416,9 @@ fn a_kept_head_follows_the_names_of_its_classes() {
     // Without names on one side rows are taken by number.
     let mut nameless = other.clone();
     nameless.metadata.class_names.clear();
-    for (form, path) in in_every_form(&dir.path().join("nameless"), &nameless) {
-        let (got, classes, table, _) = outcome(&path, &format!("nameless {form}"));
-        assert!(got != want, "{form}");
+    for (format, path) in in_every_format(&dir.path().join("nameless"), &nameless) {
+        let (got, classes, table, _) = outcome(&path, &format!("nameless {format}"));
+        assert!(got != want, "{format}");
         assert_eq!(classes, Some(ClassMatch::ByNumber(Unnamed::Checkpoint)));
         assert!(table.contains("by number, since it does not name them"), "{table}");
     }
@@ -432,11 +436,11 @@ fn a_kept_head_follows_the_names_of_its_classes() {
         ),
         ("twice", twice, ["only in the checkpoint: none", "only in the data: `T-shirt/top`"]),
     ] {
-        for (form, path) in in_every_form(&dir.path().join(name), &faulty) {
+        for (format, path) in in_every_format(&dir.path().join(name), &faulty) {
             let error = planned(&path, &[]).map(drop).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let told = error.to_string();
-            assert!(parts.iter().all(|part| told.contains(part)), "{form}: {told}");
+            assert!(parts.iter().all(|part| told.contains(part)), "{format}: {told}");
             planned(&path, &["arms.tuned.start.head=new"]).map(drop).unwrap();
         }
     }
@@ -491,16 +495,16 @@ fn names_of_cards_files_and_folders_are_matched() {
         let dataset = data::Dataset::new(&files);
         model.metadata.class_names = theirs.map(String::from).to_vec();
         let place = format!("data={{embedded: null, path: '{}'}}", dataset.at("").display());
-        for (form, path) in in_every_form(&dir.path().join("forms"), &model) {
+        for (format, path) in in_every_format(&dir.path().join("formats"), &model) {
             let plan = planned(&path, &[&place, "model.classes=3"]);
             match (&want, plan) {
                 (Some(want), Ok(plan)) => {
                     let started = plan.variants[0].started.clone().unwrap();
                     let classes: Option<ClassMatch> = started.task.get("classes");
-                    assert_eq!(classes.as_ref(), Some(want), "{name} {form}");
+                    assert_eq!(classes.as_ref(), Some(want), "{name} {format}");
                 }
                 (None, Err(e)) => assert!(e.to_string().contains("only in the data: `eel`"), "{e}"),
-                (_, other) => panic!("{name} {form}: {:?}", other.map(drop)),
+                (_, other) => panic!("{name} {format}: {:?}", other.map(drop)),
             }
         }
     }
@@ -530,12 +534,12 @@ fn pixels_are_normalised_as_the_weights_were_trained() {
         assert_eq!(source.as_deref(), Some(want.1), "{name}");
         variant.runs[0].id.clone()
     };
-    let forms = |name: &str, normalize: Option<&Normalize>| {
-        in_every_form(&dir.path().join(name), &with(normalize))
+    let formats = |name: &str, normalize: Option<&Normalize>| {
+        in_every_format(&dir.path().join(name), &with(normalize))
     };
-    let none = forms("none", None);
-    let same = forms("same", Some(&measured));
-    let other = forms("other", Some(&own));
+    let none = formats("none", None);
+    let same = formats("same", Some(&measured));
+    let other = formats("other", Some(&own));
     for i in 0..none.len() {
         let ids = [
             expect("none", &none[i].1, &[], (&measured, "measured")),
@@ -601,10 +605,10 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
     let values: Vec<f32> = (0..10 * 16).map(|i| ((i * 37 % 101) as f32 - 50.0) / 100.0).collect();
     let positions = Tensor::from_vec(values, (1, 10, 16), &Device::Cpu).unwrap();
     base.tensors.insert("pos_embed".into(), positions);
-    let forms = in_every_form(&dir.path().join("base"), &base);
+    let formats = in_every_format(&dir.path().join("base"), &base);
     let by = |how: &str| format!("arms.tuned.start.position_embedding={how}");
-    for (form, path) in &forms {
-        let own = if *form == "hf-vit" { "hugging-face" } else { "timm" };
+    for (format, path) in &formats {
+        let own = if *format == "hf-vit" { "hugging-face" } else { "timm" };
         let id = |how: &str| {
             let plan = planned(path, &[&by(how)]).unwrap();
             let started = plan.variants[0].started.as_ref().unwrap();
@@ -612,8 +616,8 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
             assert_eq!((done.from, done.to), (3, 2));
             (plan.variants[0].runs[0].id.clone(), done.method)
         };
-        assert_eq!(id("auto"), id(own), "{form}");
-        assert_ne!(id("timm").0, id("hugging-face").0, "{form}");
+        assert_eq!(id("auto"), id(own), "{format}");
+        assert_ne!(id("timm").0, id("hugging-face").0, "{format}");
         let told = planned(path, &[&by("refuse")]).map(drop).unwrap_err().to_string();
         assert!(told.contains("model.image_size: 42"), "{told}");
         let told = planned(path, &["model.patch_size=7"]).map(drop).unwrap_err().to_string();
@@ -622,7 +626,7 @@ fn a_base_of_another_image_size_has_its_positions_resampled() {
     let arms = format!(
         "tuned: {{start: {{checkpoint: '{0}'}}}}\ncompound: {{method: vlora, start: \
          {{checkpoint: '{0}', position_embedding: hugging-face}}}}",
-        forms[0].1.display()
+        formats[0].1.display()
     );
     let into = dir.path().join("runs");
     let (plan, outcomes) = run(&into, experiment(&arms, &["baseline=tuned"]));

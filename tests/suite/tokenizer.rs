@@ -87,8 +87,9 @@ fn byte_level_bpe_of_odd_lines_equals_transformers() {
 
 /// With the whole vocabulary.
 #[test]
+#[ignore = "needs all-MiniLM-L6-v2 in HF_HUB_CACHE"]
 fn tokens_of_minilm_equal_transformers() {
-    let Some(folder) = minilm::folder() else { return };
+    let folder = minilm::folder();
     let bytes = std::fs::read(folder.join("tokenizer.json")).unwrap();
     let expected = expected("minilm-expected.json");
     assert_eq!(Some(sha256(&bytes)), expected.sha256, "another tokenizer than the fixture's");

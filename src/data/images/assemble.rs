@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::cache::{About, Decoded, Fact};
+use super::cache::{Decoded, ImageFacts, SplitFacts};
 use super::convert::{Change, Samples, convert};
 use super::decode::{Image, decode};
 use super::pixels::Pixels;
@@ -74,7 +74,7 @@ pub fn assemble(
     }
     let (labels, classes) = labels.finish()?;
     let Images { pixels, facts, .. } = images;
-    let about = About { classes, tables };
+    let about = SplitFacts { classes, tables };
     Ok(Decoded { pixels: Pixels::Owned(pixels), labels, facts, about })
 }
 
@@ -82,7 +82,7 @@ pub fn assemble(
 struct Images {
     store: Store,
     pixels: Vec<u8>,
-    facts: Vec<Fact>,
+    facts: Vec<ImageFacts>,
 }
 
 /// Decodes the image of a row.
@@ -136,12 +136,12 @@ impl Images {
             .map_err(|_| too_large(n as f64 * table.rows as f64))?;
         self.pixels.resize(before + n * table.rows, 0);
         let side = fit.size.side as u32;
-        let none = Fact { width: side, height: side, digest: 0, change: Change::default() };
+        let none = ImageFacts { width: side, height: side, digest: 0, change: Change::default() };
         self.facts.resize(known + table.rows, none);
         let places = self.pixels[before..].par_chunks_exact_mut(n).zip(&mut self.facts[known..]);
-        let one = |row, out: &mut [u8], fact: &mut Fact| -> Result<()> {
+        let one = |row, out: &mut [u8], fact: &mut ImageFacts| -> Result<()> {
             let image = image(row)?;
-            *fact = Fact { digest: image.digest(), change: image.change, ..none };
+            *fact = ImageFacts { digest: image.digest(), change: image.change, ..none };
             match fit.takes_as_is(&image) {
                 true => out.copy_from_slice(&image.pixels),
                 false => out.copy_from_slice(&fit.square(&image)?),
@@ -171,7 +171,7 @@ impl Images {
                     .map_err(|_| too_large((self.pixels.len() + bytes) as f64))?;
                 let (width, height) = (image.width as u32, image.height as u32);
                 let (digest, change) = (image.digest(), image.change);
-                self.facts.push(Fact { width, height, digest, change });
+                self.facts.push(ImageFacts { width, height, digest, change });
                 self.pixels.extend(image.pixels);
             }
         }

@@ -39,13 +39,13 @@ pub struct Decoded {
     pub pixels: Pixels,
     pub labels: Vec<u32>,
     /// One for each image.
-    pub facts: Vec<Fact>,
-    pub about: About,
+    pub facts: Vec<ImageFacts>,
+    pub about: SplitFacts,
 }
 
 /// Facts about an image besides its pixels and its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fact {
+pub struct ImageFacts {
     /// Width and height of the stored pixels.
     pub width: u32,
     pub height: u32,
@@ -58,7 +58,7 @@ pub struct Fact {
 
 /// Facts about a split besides its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
+pub struct SplitFacts {
     pub classes: Classes,
     /// Number of images in each table, in order.
     pub tables: Vec<usize>,
@@ -123,7 +123,7 @@ impl Key {
 struct Record {
     /// The file's own key. It shows if the file was renamed.
     key: String,
-    about: About,
+    about: SplitFacts,
     /// Checksum of everything else.
     checksum: String,
 }
@@ -148,7 +148,7 @@ impl Tensors {
     }
 
     /// Converts the bytes to labels and facts of the images.
-    fn read(&self) -> (Vec<u32>, Vec<Fact>) {
+    fn read(&self) -> (Vec<u32>, Vec<ImageFacts>) {
         let words = |bytes: &[u8]| -> Vec<u32> {
             bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
         };
@@ -157,7 +157,7 @@ impl Tensors {
         let images = sizes.as_chunks().0.iter().zip(digests).zip(&self.changes);
         let fact = |((size, digest), change): ((&[u32; 2], u128), &u8)| {
             let [width, height] = *size;
-            Fact { width, height, digest, change: Change(*change) }
+            ImageFacts { width, height, digest, change: Change(*change) }
         };
         (words(&self.labels), images.map(fact).collect())
     }
@@ -239,7 +239,7 @@ fn write(path: &Path, key: &Key, decoded: &Decoded) -> io::Result<()> {
 }
 
 /// A checksum of a file's content. None if the split's facts cannot be written as JSON.
-fn checksum(key: &Key, about: &About, tensors: &Tensors, pixels: &[u8]) -> Option<String> {
+fn checksum(key: &Key, about: &SplitFacts, tensors: &Tensors, pixels: &[u8]) -> Option<String> {
     let pieces: Vec<_> = pixels.par_chunks(CHUNK).map(Sha256::digest).collect();
     let about = serde_json::to_vec(about).ok()?;
     let Tensors { labels, sizes, digests, changes } = tensors;
@@ -263,12 +263,12 @@ mod tests {
     }
 
     fn decoded() -> Decoded {
-        let fact = |digest| Fact { width: 2, height: 2, digest, change: Change::TURNED };
+        let fact = |digest| ImageFacts { width: 2, height: 2, digest, change: Change::TURNED };
         Decoded {
             pixels: Pixels::Owned((0..12).collect()),
             labels: vec![1, 0, 1],
             facts: vec![fact(u128::MAX - 7), fact(1 << 77), fact(3)],
-            about: About {
+            about: SplitFacts {
                 classes: Classes { names: vec!["cat".into(), "dog".into()], named_labels: true },
                 tables: vec![1, 2],
             },

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assemble::{Store, assemble};
-use super::cache::{self, Decoded, Fact, Key, cache_folder};
+use super::cache::{self, Decoded, ImageFacts, Key, cache_folder};
 use super::convert::Changes;
 use super::decode::Size;
 use super::pixels::Pixels;
@@ -141,7 +141,7 @@ struct ReadImages<'a> {
 struct Images {
     pixels: Arc<Pixels>,
     labels: Vec<u32>,
-    facts: Vec<Fact>,
+    facts: Vec<ImageFacts>,
     /// Whether images have their own sizes, instead of being squares of one size.
     whole: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::cache::Fact;
+use super::cache::ImageFacts;
 use super::convert::Change;
 use super::decode::{Image, Size};
 use super::pixels::Pixels;
@@ -41,9 +41,9 @@ impl ImageSplit {
 
     /// The same pixels as images of different sizes, which are in `facts`. `size` is then the size
     /// that they become for the model.
-    pub(super) fn of_sizes(self, facts: &[Fact]) -> ImageSplit {
+    pub(super) fn of_sizes(self, facts: &[ImageFacts]) -> ImageSplit {
         let mut start = 0;
-        let place = |fact: &Fact| {
+        let place = |fact: &ImageFacts| {
             let place = Place { start, width: fact.width, height: fact.height };
             start += fact.width as usize * fact.height as usize * self.size.channels;
             place

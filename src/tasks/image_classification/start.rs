@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::data::{Data, section};
-use crate::checkpoints::{self, Checkpoint, Form, match_classes, resampled};
+use crate::checkpoints::{self, Checkpoint, CheckpointFormat, match_classes, resampled};
 use crate::error::Result;
 use crate::models::names_from_seed;
 use crate::results::{ClassMatch, Resampled, TaskFields};
@@ -78,15 +78,15 @@ impl<'a> Trained<'a> {
                     model: theirs.model.as_vit(),
                     class_names: &theirs.metadata.class_names,
                     normalize: theirs.metadata.normalize.clone(),
-                    positions: match loaded.form {
-                        Form::HuggingFace => PositionEmbedding::HuggingFace,
-                        Form::Compact
-                        | Form::Authors
-                        | Form::Timm
-                        | Form::Bert
-                        | Form::Gpt2
-                        | Form::Marian
-                        | Form::Pytorch => PositionEmbedding::Timm,
+                    positions: match loaded.format {
+                        CheckpointFormat::HuggingFace => PositionEmbedding::HuggingFace,
+                        CheckpointFormat::Compact
+                        | CheckpointFormat::Authors
+                        | CheckpointFormat::Timm
+                        | CheckpointFormat::Bert
+                        | CheckpointFormat::Gpt2
+                        | CheckpointFormat::Marian
+                        | CheckpointFormat::Pytorch => PositionEmbedding::Timm,
                     },
                 }
             }

@@ -89,8 +89,8 @@ impl DataSet for WindowBatches<'_> {
     /// The examples of a training batch are the tokens that its windows begin with.
     fn epoch(&self, epoch: usize) -> Vec<BatchPlan> {
         let tokens = self.ids(Split::Train).len();
-        let (window, size) = (self.data.cutting.window, self.batch_size);
-        let starts = match self.data.cutting.windows {
+        let (window, size) = (self.data.windowing.window, self.batch_size);
+        let starts = match self.data.windowing.windows {
             Windows::Random => {
                 let count = self.batches_per_epoch() * size;
                 random_starts(self.seed, epoch, tokens, window, count)
@@ -105,7 +105,7 @@ impl DataSet for WindowBatches<'_> {
     }
 
     fn batches_per_epoch(&self) -> usize {
-        self.data.cutting.batches_per_epoch(self.ids(Split::Train).len(), self.batch_size)
+        self.data.windowing.batches_per_epoch(self.ids(Split::Train).len(), self.batch_size)
     }
 
     /// The examples are windows. Those of a batch are equally long.
@@ -124,7 +124,7 @@ impl DataSet for WindowBatches<'_> {
     }
 
     fn train_batch(&self, _: usize, plan: &BatchPlan) -> Result<WindowBatch> {
-        self.batch(Split::Train, plan.examples.iter().copied(), self.data.cutting.window)
+        self.batch(Split::Train, plan.examples.iter().copied(), self.data.windowing.window)
     }
 
     fn evaluation_batch(&self, split: Split, plan: &BatchPlan) -> Result<WindowBatch> {

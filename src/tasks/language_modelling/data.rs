@@ -26,7 +26,7 @@ pub fn model(spec: &RunSpec) -> &DecoderSpec {
 
 /// How texts are cut into windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cutting {
+pub struct Windowing {
     /// Tokens of a window.
     pub window: usize,
     /// How windows of training are chosen.
@@ -41,11 +41,11 @@ pub struct Cutting {
     pub random: Option<usize>,
 }
 
-impl Cutting {
-    pub fn of(spec: &RunSpec) -> Cutting {
+impl Windowing {
+    pub fn of(spec: &RunSpec) -> Windowing {
         let (data, positions) = (section(spec), model(spec).positions);
         let batch = spec.training.batch_size;
-        Cutting {
+        Windowing {
             window: data.window(positions),
             windows: data.windows,
             batch,
@@ -90,14 +90,14 @@ impl Cutting {
 #[derive(Clone)]
 pub struct Data {
     pub text: Arc<LanguageData>,
-    pub cutting: Cutting,
+    pub windowing: Windowing,
     /// The most windows of an evaluation of validation; None for all.
     pub most: Option<usize>,
 }
 
 impl Data {
     pub fn new(text: LanguageData, spec: &RunSpec) -> Data {
-        Data { text: Arc::new(text), cutting: Cutting::of(spec), most: None }
+        Data { text: Arc::new(text), windowing: Windowing::of(spec), most: None }
     }
 
     pub fn tokens(&self, split: Split) -> &Tokens {
@@ -110,8 +110,8 @@ impl Data {
 
     /// The windows of an evaluation.
     pub fn windows(&self, split: Split) -> Vec<Window> {
-        let (tokens, Cutting { window, stride, random, .. }) =
-            (self.tokens(split).len(), self.cutting);
+        let (tokens, Windowing { window, stride, random, .. }) =
+            (self.tokens(split).len(), self.windowing);
         let mut windows = match random {
             Some(count) if tokens > window => random_windows(tokens, window, count, split.name()),
             // A text that is shorter than a window is one.
@@ -126,7 +126,7 @@ impl Data {
     /// Number of windows.
     pub fn count(&self, split: Split) -> usize {
         match split {
-            Split::Train => self.cutting.epoch_of(self.text.train.len()),
+            Split::Train => self.windowing.epoch_of(self.text.train.len()),
             Split::Validation | Split::Test => self.windows(split).len(),
         }
     }

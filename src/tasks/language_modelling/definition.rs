@@ -1,6 +1,6 @@
 //! Facts about language modelling that need no data.
 
-use super::data::{Cutting, model, section};
+use super::data::{Windowing, model, section};
 use super::generate::generate;
 use super::notes;
 use super::outcome::{METRICS, assess};
@@ -53,9 +53,9 @@ impl Definition for LanguageModelling {
     /// The data section, the weights whose tokenizer is used if the section names none, the model's tokens,
     /// and the windows.
     fn data_key(&self, spec: &RunSpec) -> String {
-        let (fields, cutting) = (flatten(section(spec)), Cutting::of(spec));
+        let (fields, windowing) = (flatten(section(spec)), Windowing::of(spec));
         let beside = spec.start.as_ref().and_then(|start| start.checkpoint_name());
-        format!("{fields:?} {beside:?} {} {cutting:?}", model(spec).vocabulary)
+        format!("{fields:?} {beside:?} {} {windowing:?}", model(spec).vocabulary)
     }
 
     /// Tokens are transferred batch by batch, so a device holds none.
@@ -75,7 +75,7 @@ impl Definition for LanguageModelling {
     }
 
     fn tokens(&self, spec: &RunSpec) -> usize {
-        Cutting::of(spec).window
+        Windowing::of(spec).window
     }
 
     fn batch_text(&self, spec: &RunSpec) -> String {

@@ -1,6 +1,6 @@
 //! Notes on texts and windows, for tables and evaluations.
 
-use super::data::{Cutting, model, section};
+use super::data::{Windowing, model, section};
 use crate::results::{Provenance, Setting};
 use crate::spec::{DecoderSpec, LanguageTokenizer, MlpActivation, RunSpec, Windows};
 use crate::tasks::start::is_tokenizer_uncompared;
@@ -25,7 +25,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
         true => ", whose tokenizer was not compared with that of the weights it starts from",
         false => "",
     };
-    let Cutting { window, windows, .. } = Cutting::of(spec);
+    let Windowing { window, windows, .. } = Windowing::of(spec);
     let order = match windows {
         Windows::Random => "that begin at random",
         Windows::Contiguous => "without overlap, in random order",
@@ -42,7 +42,7 @@ pub fn setting(spec: &RunSpec, provenance: Option<&Provenance>) -> Setting {
 
 /// How a split is evaluated.
 pub fn evaluation(spec: &RunSpec) -> String {
-    let Cutting { window, stride, .. } = Cutting::of(spec);
+    let Windowing { window, stride, .. } = Windowing::of(spec);
     if let Some(random) = section(spec).evaluation {
         return format!(
             "evaluated on {} batches of random windows (for comparison with published numbers; the \

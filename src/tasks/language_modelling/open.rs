@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::data::{Cutting, Data, model, section};
+use super::data::{Data, Windowing, model, section};
 use super::notes::evaluation;
 use super::outcome::TEST_TOKENS;
 use super::start::settle;
@@ -33,11 +33,11 @@ impl TaskData for Data {
     }
 
     fn train_units(&self) -> u64 {
-        (self.count(Split::Train) * self.cutting.window) as u64
+        (self.count(Split::Train) * self.windowing.window) as u64
     }
 
     fn batches_per_epoch(&self, spec: &RunSpec) -> usize {
-        self.cutting.batches_per_epoch(self.text.train.len(), spec.training.batch_size)
+        self.windowing.batches_per_epoch(self.text.train.len(), spec.training.batch_size)
     }
 
     fn sha256(&self) -> String {
@@ -100,14 +100,14 @@ impl OpenTask for Data {
     }
 
     fn synthetic(spec: &RunSpec, train: usize, validation: usize) -> Result<Data> {
-        let Cutting { window, stride, .. } = Cutting::of(spec);
+        let Windowing { window, stride, .. } = Windowing::of(spec);
         // Contiguous windows leave one out.
         let tokens = |windows: usize| (windows + 1).saturating_mul(window) + 1;
         let other = validation.saturating_sub(1) * stride + window + 1;
         let text = LanguageData::noise(model(spec).vocabulary, tokens(train), other);
         let data = Data::new(text, spec);
-        let cutting = Cutting { random: None, epoch_windows: None, ..data.cutting };
-        Ok(Data { cutting, ..data })
+        let windowing = Windowing { random: None, epoch_windows: None, ..data.windowing };
+        Ok(Data { windowing, ..data })
     }
 
     fn for_timing(&self, validation: usize) -> Data {
@@ -127,7 +127,7 @@ impl OpenTask for Data {
     }
 
     fn settled(&self, spec: &RunSpec) -> Data {
-        Data { cutting: Cutting::of(spec), ..self.clone() }
+        Data { windowing: Windowing::of(spec), ..self.clone() }
     }
 
     fn visit<W: TaskVisitor>(&self, run: Run, visitor: W) -> W::Output {

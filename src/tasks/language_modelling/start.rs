@@ -1,6 +1,6 @@
 //! Checks start weights that were trained on another text: their tokens must be those of the data.
 
-use super::data::{Cutting, Data};
+use super::data::{Data, Windowing};
 use crate::data::text::{TOKENIZER, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::results::TaskFields;
@@ -50,7 +50,7 @@ impl Data {
     /// Errors if the training text is not longer than a window, or if a split that is evaluated on random
     /// windows is not.
     pub fn check_windows(&self) -> Result<()> {
-        let Cutting { window, random, .. } = self.cutting;
+        let Windowing { window, random, .. } = self.windowing;
         for split in [Split::Train, Split::Validation, Split::Test] {
             let tokens = self.tokens(split).len();
             let is_cut = split == Split::Train || (random.is_some() && tokens > 0);

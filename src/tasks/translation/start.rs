@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::data::{Data, section};
-use crate::checkpoints::Form;
+use crate::checkpoints::CheckpointFormat;
 use crate::data::text::TOKENIZER;
 use crate::data::translation::{MARIAN_FILES, PairTokenizers};
 use crate::error::{Fault, Result};
@@ -22,8 +22,10 @@ pub fn settle(data: &Data, spec: &RunSpec, base: Option<Base<Data>>) -> Result<S
     let (theirs, name) = match &base {
         Base::Checkpoint(loaded) => {
             let folder = loaded.path.parent().unwrap_or(Path::new("")).display();
-            let beside = match loaded.form {
-                Form::Marian => format!("those of {} in {folder}", MARIAN_FILES.join(", ")),
+            let beside = match loaded.format {
+                CheckpointFormat::Marian => {
+                    format!("those of {} in {folder}", MARIAN_FILES.join(", "))
+                }
                 _ => loaded.path.with_file_name(TOKENIZER).display().to_string(),
             };
             (loaded.tokenizer.as_deref().map(String::from_utf8_lossy), beside)

@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use vlora::checkpoints::{Checkpoint, Form, Hints, read, read_checkpoint};
+use vlora::checkpoints::{Checkpoint, CheckpointFormat, Hints, read, read_checkpoint};
 use vlora::spec::{ModelSpec, VitSpec};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
 }
 
-/// Files of the fixtures, the form, and the name in `expected.safetensors`.
-pub const FILES: [(&str, Form, &str); 7] = [
-    ("authors.safetensors", Form::Authors, "authors"),
-    ("timm.safetensors", Form::Timm, "timm"),
-    ("timm-mean.safetensors", Form::Timm, "timm-mean"),
-    ("timm-folder", Form::Timm, "timm-folder"),
-    ("timm-folder-mean", Form::Timm, "timm-folder-mean"),
-    ("hf-vit", Form::HuggingFace, "hf-vit"),
-    ("hf-vit-sharded", Form::HuggingFace, "hf-vit"),
+/// Files of the fixtures, the format, and the name in `expected.safetensors`.
+pub const FILES: [(&str, CheckpointFormat, &str); 7] = [
+    ("authors.safetensors", CheckpointFormat::Authors, "authors"),
+    ("timm.safetensors", CheckpointFormat::Timm, "timm"),
+    ("timm-mean.safetensors", CheckpointFormat::Timm, "timm-mean"),
+    ("timm-folder", CheckpointFormat::Timm, "timm-folder"),
+    ("timm-folder-mean", CheckpointFormat::Timm, "timm-folder-mean"),
+    ("hf-vit", CheckpointFormat::HuggingFace, "hf-vit"),
+    ("hf-vit-sharded", CheckpointFormat::HuggingFace, "hf-vit"),
 ];
 
 /// What the models are, and what no file says.

@@ -2,14 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Its folder, where the mirror or the Hub's cache has it; says so where there is none.
-/// `scripts/offline_mirror.sh` makes the mirror.
-pub fn folder() -> Option<PathBuf> {
-    let found = cached();
-    if found.is_none() {
-        println!("HF_HUB_CACHE has no all-MiniLM-L6-v2: nothing is compared");
-    }
-    found
+/// Its folder in the Hub's cache, or in the mirror that `scripts/offline_mirror.sh` makes.
+pub fn folder() -> PathBuf {
+    cached().expect("HF_HUB_CACHE has no all-MiniLM-L6-v2")
 }
 
 fn cached() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! The forms of a checkpoint. They are recognised by the tensors' names.
+//! The formats of a checkpoint. They are recognised by the tensors' names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::{authors, bert, gpt2, hugging_face, marian, pytorch, timm};
 use crate::error::{Fault, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum CheckpointFormat {
     /// This project's own.
     Compact,
     /// The authors' package.
@@ -32,103 +32,108 @@ pub enum Form {
     Pytorch,
 }
 
-impl Form {
-    pub const ALL: [Form; 8] = [
-        Form::Compact,
-        Form::Authors,
-        Form::Timm,
-        Form::HuggingFace,
-        Form::Bert,
-        Form::Gpt2,
-        Form::Marian,
-        Form::Pytorch,
+impl CheckpointFormat {
+    pub const ALL: [CheckpointFormat; 8] = [
+        CheckpointFormat::Compact,
+        CheckpointFormat::Authors,
+        CheckpointFormat::Timm,
+        CheckpointFormat::HuggingFace,
+        CheckpointFormat::Bert,
+        CheckpointFormat::Gpt2,
+        CheckpointFormat::Marian,
+        CheckpointFormat::Pytorch,
     ];
 
     /// The name in command line options.
     pub fn name(self) -> &'static str {
         match self {
-            Form::Compact => "compact",
-            Form::Authors => "authors",
-            Form::Timm => "timm",
-            Form::HuggingFace => "hf-vit",
-            Form::Bert => "hf-bert",
-            Form::Gpt2 => "hf-gpt2",
-            Form::Marian => "hf-marian",
-            Form::Pytorch => "pytorch",
+            CheckpointFormat::Compact => "compact",
+            CheckpointFormat::Authors => "authors",
+            CheckpointFormat::Timm => "timm",
+            CheckpointFormat::HuggingFace => "hf-vit",
+            CheckpointFormat::Bert => "hf-bert",
+            CheckpointFormat::Gpt2 => "hf-gpt2",
+            CheckpointFormat::Marian => "hf-marian",
+            CheckpointFormat::Pytorch => "pytorch",
         }
     }
 
     /// One line of help.
     pub fn about(self) -> &'static str {
         match self {
-            Form::Compact => {
+            CheckpointFormat::Compact => {
                 "One file of this program, with increments as factors and the model's shape in it"
             }
-            Form::Authors => {
+            CheckpointFormat::Authors => {
                 "State dict of the authors' package (vlora 0.1.2), for the models that it can hold"
             }
-            Form::Timm => {
+            CheckpointFormat::Timm => {
                 "State dict of timm's VisionTransformer; increments are merged into the weights"
             }
-            Form::HuggingFace => {
+            CheckpointFormat::HuggingFace => {
                 "Folder of Hugging Face's ViTForImageClassification; increments are merged into the \
                  weights"
             }
-            Form::Bert => {
+            CheckpointFormat::Bert => {
                 "Folder of Hugging Face's BERT or DistilBERT; written as a \
                  BertForSequenceClassification, increments merged into the weights"
             }
-            Form::Gpt2 => {
+            CheckpointFormat::Gpt2 => {
                 "Folder of Hugging Face's GPT2LMHeadModel; increments are merged into the weights"
             }
-            Form::Marian => "Folder of Hugging Face's MarianMTModel; it is only read",
-            Form::Pytorch => {
+            CheckpointFormat::Marian => "Folder of Hugging Face's MarianMTModel; it is only read",
+            CheckpointFormat::Pytorch => {
                 "Folder with the state dict of a torch.nn.Transformer and its embeddings, and a \
                  config; increments are merged into the weights"
             }
         }
     }
 
-    /// The files of a folder in this form, in the order to write them. Empty for a form that is one
+    /// The files of a folder in this format, in the order to write them. Empty for a format that is one
     /// file.
     pub fn files(self) -> &'static [&'static str] {
         match self {
-            Form::Compact | Form::Authors | Form::Timm | Form::Marian => &[],
-            Form::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
-            Form::Bert | Form::Gpt2 | Form::Pytorch => &[MODEL, TOKENIZER, CONFIG],
+            CheckpointFormat::Compact
+            | CheckpointFormat::Authors
+            | CheckpointFormat::Timm
+            | CheckpointFormat::Marian => &[],
+            CheckpointFormat::HuggingFace => &[MODEL, PREPROCESSOR, CONFIG],
+            CheckpointFormat::Bert | CheckpointFormat::Gpt2 | CheckpointFormat::Pytorch => {
+                &[MODEL, TOKENIZER, CONFIG]
+            }
         }
     }
 }
 
-impl fmt::Display for Form {
+impl fmt::Display for CheckpointFormat {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Form::Compact => "compact form (vlora)",
-            Form::Authors => "the authors' form (vlora 0.1.2)",
-            Form::Timm => "timm's VisionTransformer",
-            Form::HuggingFace => "Hugging Face's ViTForImageClassification",
-            Form::Bert => "Hugging Face's BERT or DistilBERT",
-            Form::Gpt2 => "Hugging Face's GPT-2",
-            Form::Marian => "Hugging Face's Marian",
-            Form::Pytorch => "torch.nn.Transformer with embeddings",
+            CheckpointFormat::Compact => "compact format (vlora)",
+            CheckpointFormat::Authors => "the authors' format (vlora 0.1.2)",
+            CheckpointFormat::Timm => "timm's VisionTransformer",
+            CheckpointFormat::HuggingFace => "Hugging Face's ViTForImageClassification",
+            CheckpointFormat::Bert => "Hugging Face's BERT or DistilBERT",
+            CheckpointFormat::Gpt2 => "Hugging Face's GPT-2",
+            CheckpointFormat::Marian => "Hugging Face's Marian",
+            CheckpointFormat::Pytorch => "torch.nn.Transformer with embeddings",
         })
     }
 }
 
-/// Recognises the form by the file's metadata and its tensors' names.
-pub fn recognise(file: &TensorFile) -> Result<Form> {
+/// Recognises the format by the file's metadata and its tensors' names.
+pub fn recognise(file: &TensorFile) -> Result<CheckpointFormat> {
     let any = |test: &dyn Fn(&str) -> bool| file.tensors.keys().any(|name| test(name));
     if file.is_compact() {
-        return Ok(Form::Compact);
+        return Ok(CheckpointFormat::Compact);
     }
     if any(&authors::is_authors_name) {
-        return Ok(Form::Authors);
+        return Ok(CheckpointFormat::Authors);
     }
     if any(&|name| name.contains(".attention.attention.query.")) {
-        return Ok(Form::HuggingFace);
+        return Ok(CheckpointFormat::HuggingFace);
     }
     if any(&|name| name == "patch_embed.proj.weight" || name.starts_with("blocks.")) {
-        return Ok(Form::Timm);
+        return Ok(CheckpointFormat::Timm);
     }
     let names: Vec<&str> = file.tensors.keys().map(String::as_str).collect();
     if let Some((path, base)) = beside(&file.path).filter(|_| !names.is_empty()) {
@@ -136,16 +141,16 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
         base?.trainable(&path)?;
     }
     if any(&bert::is_bert_name) {
-        return Ok(Form::Bert);
+        return Ok(CheckpointFormat::Bert);
     }
     if any(&gpt2::is_gpt2_name) {
-        return Ok(Form::Gpt2);
+        return Ok(CheckpointFormat::Gpt2);
     }
     if any(&marian::is_marian_name) {
-        return Ok(Form::Marian);
+        return Ok(CheckpointFormat::Marian);
     }
     if any(&pytorch::is_pytorch_name) {
-        return Ok(Form::Pytorch);
+        return Ok(CheckpointFormat::Pytorch);
     }
     if names.is_empty() {
         file.only_floats(|_| false)?;
@@ -153,7 +158,7 @@ pub fn recognise(file: &TensorFile) -> Result<Form> {
             .found("no tensors")
             .into());
     }
-    Err(Fault::of_file(&file.path, "the checkpoint's form is not known")
+    Err(Fault::of_file(&file.path, "the checkpoint's format is not known")
         .tensor(first_of(&names))
         .expected(
             "names as in blocks.0.attn.qkv.weight (timm), blocks.0.blocks.0.attn.qkv.weight (the \
@@ -176,32 +181,34 @@ pub enum Exported {
 }
 
 impl Checkpoint {
-    /// Converts the checkpoint to a form. For timm, Hugging Face and PyTorch it is the dense model that
+    /// Converts the checkpoint to a format. For timm, Hugging Face and PyTorch it is the dense model that
     /// computes the same.
-    pub fn export(&self, form: Form) -> Result<Exported> {
-        self.check_variant(form)?;
-        Ok(match form {
-            Form::Compact => Exported::File(self.to_bytes()?),
-            Form::Authors => Exported::File(authors::export(self)?),
-            Form::Timm => Exported::File(timm::export(&self.merged()?)?),
-            Form::HuggingFace => Exported::Folder(hugging_face::export(&self.merged()?)?),
-            Form::Bert => Exported::Folder(bert::export(&self.merged()?)?),
-            Form::Gpt2 => Exported::Folder(gpt2::export(&self.merged()?)?),
-            Form::Marian => {
+    pub fn export(&self, format: CheckpointFormat) -> Result<Exported> {
+        self.check_variant(format)?;
+        Ok(match format {
+            CheckpointFormat::Compact => Exported::File(self.to_bytes()?),
+            CheckpointFormat::Authors => Exported::File(authors::export(self)?),
+            CheckpointFormat::Timm => Exported::File(timm::export(&self.merged()?)?),
+            CheckpointFormat::HuggingFace => {
+                Exported::Folder(hugging_face::export(&self.merged()?)?)
+            }
+            CheckpointFormat::Bert => Exported::Folder(bert::export(&self.merged()?)?),
+            CheckpointFormat::Gpt2 => Exported::Folder(gpt2::export(&self.merged()?)?),
+            CheckpointFormat::Marian => {
                 return Err(Fault::new("models are not written as Hugging Face's Marian")
-                    .expected("another form")
+                    .expected("another format")
                     .help("--to compact and --to pytorch hold an encoder-decoder")
                     .into());
             }
-            Form::Pytorch => Exported::Folder(pytorch::export(&self.merged()?)?),
+            CheckpointFormat::Pytorch => Exported::Folder(pytorch::export(&self.merged()?)?),
         })
     }
 
-    /// Errors if the form's reader would compute something else with the model's weights.
-    fn check_variant(&self, form: Form) -> Result<()> {
+    /// Errors if the format's reader would compute something else with the model's weights.
+    fn check_variant(&self, format: CheckpointFormat) -> Result<()> {
         match self.model.as_vit() {
-            Some(model) if !model.variant.is_timm() && form != Form::Compact => {
-                Err(Fault::new("only the compact form holds the model")
+            Some(model) if !model.variant.is_timm() && format != CheckpointFormat::Compact => {
+                Err(Fault::new("only the compact format holds the model")
                     .found("`model.variant: compact-transformers`")
                     .expected("a model with timm's layers")
                     .help("--to compact")
@@ -211,22 +218,22 @@ impl Checkpoint {
         }
     }
 
-    /// Lines for the user about the parts of the model that this form cannot hold.
-    pub fn not_held_by(&self, form: Form) -> String {
+    /// Lines for the user about the parts of the model that this format cannot hold.
+    pub fn not_held_by(&self, format: CheckpointFormat) -> String {
         let eps = self.model.as_vit().map_or(TIMM_NORM_EPS, |model| model.norm_eps);
-        let metadata = match form {
-            Form::Authors | Form::Timm if !self.metadata.is_empty() => {
+        let metadata = match format {
+            CheckpointFormat::Authors | CheckpointFormat::Timm if !self.metadata.is_empty() => {
                 "note: a state dict has no place for the names of the classes and the images' \
                  normalisation; compact and hf-vit have\n"
             }
             _ => "",
         };
-        let rest = match form {
-            Form::Authors => match authors::construction(self) {
+        let rest = match format {
+            CheckpointFormat::Authors => match authors::construction(self) {
                 Some(call) => format!("for {call}\n{}", authors::not_held(self)),
                 None => String::new(),
             },
-            Form::Timm if eps != TIMM_NORM_EPS => format!(
+            CheckpointFormat::Timm if eps != TIMM_NORM_EPS => format!(
                 "note: timm's norms have ε = {TIMM_NORM_EPS:e} unless told otherwise; build the \
                  model with norm_layer=functools.partial(torch.nn.LayerNorm, eps={eps:e})\n"
             ),

@@ -1,4 +1,4 @@
-//! The forms in which other programs hold an encoder-decoder: PyTorch's state dict and the authors'.
+//! The formats in which other programs hold an encoder-decoder: PyTorch's state dict and the authors'.
 //! `scripts/reference/make_encoder_decoder_fixtures.py` made the fixtures.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use vlora::checkpoints::{
-    CONFIG, Checkpoint, Exported, Form, Hints, LoadedCheckpoint, MODEL, Metadata, read_checkpoint,
+    CONFIG, Checkpoint, CheckpointFormat, Exported, Hints, LoadedCheckpoint, MODEL, Metadata,
+    read_checkpoint,
 };
 use vlora::models::encoder_decoder::{EncoderDecoder, Tokens};
 use vlora::nn::{Constants, Mode};
@@ -142,7 +143,7 @@ fn check_logits(checkpoint: &Checkpoint, fixture: &Fixture) {
 
 /// What is written of a checkpoint for PyTorch.
 fn exported(checkpoint: &Checkpoint) -> State {
-    let Exported::Folder(files) = checkpoint.export(Form::Pytorch).unwrap() else {
+    let Exported::Folder(files) = checkpoint.export(CheckpointFormat::Pytorch).unwrap() else {
         panic!("a file")
     };
     let [(model, weights), (config, description)] = &files[..] else {
@@ -160,7 +161,7 @@ fn pytorchs_states_are_read_and_written() {
     for name in DENSE {
         let (fixture, state) = (fixture(name), State::of(name));
         let loaded = state.read(&Hints::default()).unwrap();
-        assert_eq!(loaded.form, Form::Pytorch, "{name}");
+        assert_eq!(loaded.format, CheckpointFormat::Pytorch, "{name}");
         let checkpoint = loaded.checkpoint;
         assert_eq!(checkpoint.model, spec(&fixture).into(), "{name}");
         assert_same(&checkpoint.tensors, &fixture.group("weight."));
@@ -315,7 +316,7 @@ fn what_does_not_fit_pytorchs_transformer_is_named() {
     other.refused(&["of another architecture than the weights", "torch.nn.Transformer"]);
     let gpt2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decoder/gpt2");
     let gpt2 = read_checkpoint(&gpt2, &Hints::default()).unwrap().checkpoint;
-    let error = gpt2.export(Form::Pytorch).unwrap_err().to_string();
+    let error = gpt2.export(CheckpointFormat::Pytorch).unwrap_err().to_string();
     assert!(error.contains("a model that is no encoder-decoder"), "{error}");
 }
 
@@ -377,7 +378,7 @@ fn check_output(checkpoint: &Checkpoint, fixture: &Fixture) {
 }
 
 fn authors_state(checkpoint: &Checkpoint) -> Tensors {
-    let Exported::File(bytes) = checkpoint.export(Form::Authors).unwrap() else {
+    let Exported::File(bytes) = checkpoint.export(CheckpointFormat::Authors).unwrap() else {
         panic!("a folder")
     };
     candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap().into_iter().collect()
@@ -389,7 +390,7 @@ fn authors_state(checkpoint: &Checkpoint) -> Tensors {
 fn the_authors_states_are_read_and_written() {
     let (state, fixture, hints) = authors();
     let loaded = state.read(&hints).unwrap();
-    assert_eq!(loaded.form, Form::Authors);
+    assert_eq!(loaded.format, CheckpointFormat::Authors);
     let checkpoint = loaded.checkpoint;
     check_output(&checkpoint, &fixture);
     let vlora = checkpoint.vlora.as_ref().unwrap();
@@ -399,7 +400,7 @@ fn the_authors_states_are_read_and_written() {
 
     let written = authors_state(&checkpoint);
     assert_same(&written, &state.tensors);
-    let note = checkpoint.not_held_by(Form::Authors);
+    let note = checkpoint.not_held_by(CheckpointFormat::Authors);
     let names = r#"["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"]"#;
     for part in [
         "for TransformerVLoRA(d_model=12, nhead=3, num_encoder_compounds=2, encoder_compound_size=2",
@@ -494,13 +495,13 @@ fn what_does_not_fit_the_authors_transformer_is_named() {
 }
 
 #[test]
-fn the_authors_form_refuses_an_encoder_decoder_that_it_cannot_hold() {
+fn the_authors_format_refuses_an_encoder_decoder_that_it_cannot_hold() {
     let (state, _, hints) = authors();
     let ours = state.read(&hints).unwrap().checkpoint;
     let refused = |edit: &dyn Fn(&mut Checkpoint), part: &str| {
         let mut checkpoint = ours.clone();
         edit(&mut checkpoint);
-        let error = checkpoint.export(Form::Authors).unwrap_err();
+        let error = checkpoint.export(CheckpointFormat::Authors).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains(part), "{error}");
     };
