@@ -135,7 +135,7 @@ class Program:
 
     def help(self, subcommand):
         if subcommand not in self.helps:
-            ran = subprocess.run([self.vlora, subcommand, "--help"], capture_output=True, text=True)
+            ran = subprocess.run([self.vlora, *subcommand.split(), "--help"], capture_output=True, text=True)
             self.helps[subcommand] = ran.stdout if ran.returncode == 0 else None
         return self.helps[subcommand]
 
@@ -149,6 +149,9 @@ def check_code(page, number, line, program, source, recipes):
             if text is None:
                 fault(page, number, f"`{code}`: the program has no subcommand {words[1]}")
                 continue
+            # A subcommand of a subcommand, as in `vlora launch slurm`.
+            if len(words) > 2 and re.search(rf"^Commands:(?:\n .*)*\n  {re.escape(words[2])} ", text, re.M):
+                text = program.help(f"{words[1]} {words[2]}")
             for option in re.findall(r"(?<!\S)--[a-z-]+", code):
                 if not re.search(rf"(?<!\S){option}\b", text):
                     fault(page, number, f"`{code}`: vlora {words[1]} has no option {option}")
@@ -235,6 +238,11 @@ def main():
         if args.list:
             for block in commands:
                 print(f"{page.relative_to(ROOT)}:{block.line}: {kind(block, by_ci)}")
+        for block in commands:
+            # What is not run is looked up.
+            if block.mark:
+                for command in block.commands():
+                    check_code(page, block.line, f"`{command.strip()}`", program, source, recipes)
         to_run.append((page, [block for block in commands if kind(block, by_ci) == "run"]))
     lines = len(PAGES[0].read_text().splitlines())
     if lines > README_LINES:

@@ -11,6 +11,7 @@ use crate::checkpoints::{
     Checkpoint, CheckpointFormat, Exported, Hints, TOKENIZER, read_checkpoint,
 };
 use crate::error::{Error, Fault, Result};
+use crate::report::count;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -67,7 +68,15 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         }
     };
     let written: String = written.iter().map(|p| format!("wrote {}\n", p.display())).collect();
-    print(&(args.checkpoint.describe(&loaded) + &written + &checkpoint.not_held_by(format)))
+    let without_lora = match args.lora {
+        Some(LoraName::Drop) => format!(
+            "note: what is written has no LoRA: {} parameters\n",
+            count(checkpoint.parameters())
+        ),
+        _ => String::new(),
+    };
+    let notes = without_lora + &checkpoint.not_held_by(format);
+    print(&(args.checkpoint.describe(&loaded) + &written + &notes))
 }
 
 /// The weights after subtracting the LoRA that was merged into them.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::hub::LockedHubArgs;
 use super::numbers::{at_least_one, whole};
 use super::run::{Keep, check_change, keep_lock, minutes};
-use super::{DevicesArgs, OutArgs, SpecArgs, clean, print, several, states, tell_notes};
+use super::{DevicesArgs, OutArgs, SpecArgs, clean, planned, print, several, states, tell_notes};
 use crate::error::{Error, Fault, Result};
 use crate::results::{ExperimentFolder, RunLock, RunState};
 use crate::runner::launch::slurm::{self, Array};
@@ -191,7 +191,8 @@ fn launch_slurm(args: &SlurmArgs) -> Result<()> {
     let experiment = args.spec.load_for_kind(planned_kind(device)?)?;
     tell_notes(&experiment);
     let folder = args.out.folder(&experiment);
-    let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
+    let mut plan =
+        planned(experiment, &folder, &args.hub.open(&args.spec.spec, false)?, &args.spec.spec)?;
     plan.invocation = Invocation::of_process(&args.out.out, &args.spec.set);
     let directory = std::env::current_dir()
         .map_err(|e| Error::from(Fault::failed(format!("the working folder is not known: {e}"))))?;

@@ -36,11 +36,12 @@ use candle_core::Device;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Fault, Result};
+use crate::hub::Hub;
 use crate::models;
 use crate::report::{Format, count, match_notes, plain};
 use crate::results::{ExperimentFolder, RunState};
 use crate::runner::{
-    device_kind, device_list, planned_kind, select_device, start_thread_pool, unused_gpu,
+    Plan, device_kind, device_list, planned_kind, select_device, start_thread_pool, unused_gpu,
 };
 use crate::spec::{self, DeviceKind, Experiment};
 pub use crate::terminal::{eprint_line, print_argument_message};
@@ -443,6 +444,16 @@ fn recorded_spec(folder: &ExperimentFolder, device: &Device) -> Result<(Experime
         &models::parameters,
     )?;
     Ok((experiment, path))
+}
+
+/// The plan of an experiment. Errors that name no file of the data name the spec.
+fn planned(
+    experiment: Experiment,
+    folder: &ExperimentFolder,
+    hub: &Hub,
+    spec: &Path,
+) -> Result<Plan> {
+    Plan::new(experiment, folder, hub).map_err(|error| error.map_fault(|fault| fault.file(spec)))
 }
 
 /// Prints a table in the chosen format.

@@ -7,8 +7,8 @@ use clap::Args;
 use super::hub::LockedHubArgs;
 use super::numbers::positive;
 use super::{
-    DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, print,
-    print_as, several, states, tell_notes,
+    DeviceArgs, FormatArgs, FormatName, OutArgs, SpecArgs, eprint_line, listed, matched, planned,
+    print, print_as, several, states, tell_notes,
 };
 use crate::error::{Error, Fault, Result};
 use crate::models::training_memory::memory;
@@ -56,7 +56,8 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     let experiment = args.spec.load_for_kind(device)?;
     tell_notes(&experiment);
     let folder = args.out.folder(&experiment);
-    let plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, false)?)?;
+    let plan =
+        planned(experiment, &folder, &args.hub.open(&args.spec.spec, false)?, &args.spec.spec)?;
     if args.format.format != FormatName::Table {
         let text = runs(&plan, device).render(args.format.format.into());
         print_as(args.format.format, &text)?;
@@ -426,10 +427,8 @@ fn first_lines(notes: &str, all: bool) -> String {
 fn starts(plan: &Plan) -> String {
     let note = |v: &PlannedVariant| {
         let note = start_note(evidence(&v.variant.spec), &v.record(), v.started.as_ref())?;
-        Some(match &v.note {
-            Some(more) => format!("{note} {more}"),
-            None => note,
-        })
+        let more = v.note.iter().chain(&v.data_notes).map(|more| format!(" {more}"));
+        Some(note + &more.collect::<String>())
     };
     let lines = plan.variants.iter().filter_map(note);
     let lines: String = lines.map(|note| format!("· {}\n", plain(&note))).collect();

@@ -11,7 +11,8 @@ use super::hub::LockedHubArgs;
 use super::report::write_and_show;
 use super::signals::stop_on_signal;
 use super::{
-    DeviceArgs, FormatArgs, FormatName, clean, eprint_line, find_run, recorded_spec, several,
+    DeviceArgs, FormatArgs, FormatName, clean, eprint_line, find_run, planned, recorded_spec,
+    several,
 };
 use crate::error::{Error, Fault, Result};
 use crate::report::{FinishedRun, Summary};
@@ -151,5 +152,5 @@ fn with_weights(experiment: &ExperimentFolder) -> Result<Vec<String>> {
 /// The plan of an experiment from its own spec.
 fn plan(args: &ProbeArgs, experiment: &ExperimentFolder, device: &Device) -> Result<Plan> {
     let (read, spec) = recorded_spec(experiment, device)?;
-    Plan::new(read, experiment, &args.hub.open(&spec, false)?)
+    planned(read, experiment, &args.hub.open(&spec, false)?, &spec)
 }

@@ -11,7 +11,7 @@ use super::numbers::whole;
 use super::progress::Progress;
 use super::report::{damage, write_and_show};
 use super::signals::stop_on_signal;
-use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line, tell_notes};
+use super::{DevicesArgs, FormatArgs, OutArgs, SpecArgs, eprint_line, planned, tell_notes};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Lockfile;
@@ -166,7 +166,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
         tell_notes(&experiment);
     }
     let folder = args.out.folder(&experiment);
-    let mut plan = Plan::new(experiment, &folder, &args.hub.open(&args.spec.spec, args.quiet)?)?;
+    let mut plan = planned(
+        experiment,
+        &folder,
+        &args.hub.open(&args.spec.spec, args.quiet)?,
+        &args.spec.spec,
+    )?;
     plan.invocation = Invocation::of_process(&args.out.out, &args.spec.set);
     if !args.quiet && reads_the_hub(&plan.experiment) && !Lockfile::path(&args.spec.spec).exists() {
         eprint_line(&format!(

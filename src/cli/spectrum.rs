@@ -13,7 +13,7 @@ use crate::checkpoints::layers::read_layers;
 use crate::checkpoints::{INDEX, MODEL};
 use crate::error::{Fault, Result};
 use crate::report::{Format, plain, spectrum_notes, spectrum_table, write_spectrum};
-use crate::results::{SCHEMA_VERSION, SpectrumRecord};
+use crate::results::{ExperimentFolder, SCHEMA_VERSION, SpectrumRecord};
 use crate::spec::{HUB_PREFIX, Reference};
 use crate::vlora::{random_spectrum, spectra};
 
@@ -130,6 +130,13 @@ fn one_line(text: &str) -> String {
 
 /// Refuses to overwrite results of other weights, or of the same weights with other settings.
 fn refuse_another_model(record: &SpectrumRecord, folder: &Path) -> Result<()> {
+    if ExperimentFolder::new(folder).is_experiment() {
+        return Err(Fault::new("the folder holds the results of an experiment")
+            .source(folder.display())
+            .expected("a folder of its own for a spectrum")
+            .help("give another folder with --out")
+            .into());
+    }
     if !SpectrumRecord::is_in(folder) {
         return Ok(());
     }

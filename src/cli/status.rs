@@ -12,7 +12,9 @@ use super::runs::{experiments, name};
 use super::{FormatArgs, FormatName, clean, eprint_line, print_as, states};
 use crate::error::{Error, Result};
 use crate::report::{Align, Cell, Table, count, percent};
-use crate::results::{ExperimentFolder, Failure, LockRecord, Progress, RunFolder, RunState};
+use crate::results::{
+    CheckLevel, ExperimentFolder, Failure, LockRecord, Progress, RunFolder, RunState,
+};
 use crate::runner::launch::{Job, jobs, submitted};
 use crate::terminal::redraw;
 
@@ -105,6 +107,9 @@ fn runs_of(folder: &ExperimentFolder, jobs: &BTreeMap<String, Job>) -> Vec<Run> 
             let (state, lock) = run.state_and_lock();
             let reason = match state {
                 RunState::Failed => run.read_json(RunFolder::FAILURE).ok().map(reason_of),
+                RunState::Damaged => run.verify(CheckLevel::Quick).err().map(|damage| {
+                    damage.to_string().lines().next().unwrap_or_default().to_string()
+                }),
                 _ => None,
             };
             runs.push(Run {

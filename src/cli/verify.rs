@@ -8,11 +8,11 @@ use clap::Args;
 
 use super::hub::LockedHubArgs;
 use super::signals::stop_on_signal;
-use super::{DeviceArgs, clean, find_run, recorded_spec};
+use super::{DeviceArgs, clean, find_run, planned, recorded_spec};
 use crate::error::{Fault, Result};
 use crate::report::count;
 use crate::results::{Scratch, SeedEffects, Verification};
-use crate::runner::{Plan, Repetition, VerifyScope, verify as verified};
+use crate::runner::{Repetition, VerifyScope, verify as verified};
 use crate::terminal::print;
 
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ fn verify_run(
     let (read, spec) = recorded_spec(&experiment, device)?;
     let scratch = Scratch::new(&experiment)?;
     let again = scratch.experiment();
-    let plan = Plan::new(read, &again, &args.hub.open(&spec, false)?)?;
+    let plan = planned(read, &again, &args.hub.open(&spec, false)?, &spec)?;
     let scope = if args.full { VerifyScope::Full } else { VerifyScope::Steps(args.steps) };
     let (plan, experiment, scratch) = (&plan, &experiment, &again);
     verified(Repetition { plan, id: &id, experiment, scratch, scope }, device, stop)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::options::options;
 use crate::error::{Error, Fault, Result};
 use crate::hub::Repository;
-use crate::spec::yaml_to_json;
+use crate::spec::{shorten, yaml_to_json};
 
 /// Path of the card in its repository.
 pub const CARD: &str = "README.md";
@@ -76,7 +76,7 @@ impl Card {
                 })?;
                 let configs = configs(&json).map_err(|error| error.map_fault(named))?;
                 let license = json.get("license").and_then(text_of);
-                let classes = classes(&json);
+                let classes = classes(&json).map_err(|error| error.map_fault(named))?;
                 Ok(Card { name: file.name.clone(), configs, license, classes, text })
             }
         }
@@ -220,8 +220,8 @@ fn merged(entries: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
 }
 
 /// Class names in `dataset_info`. Malformed entries are ignored: names are optional, and cards are
-/// written by hand.
-fn classes(card: &Value) -> Vec<ColumnClasses> {
+/// written by hand. Errors if only some of the classes have a name, as `datasets` does.
+fn classes(card: &Value) -> Result<Vec<ColumnClasses>> {
     let infos = match card.get("dataset_info") {
         Some(Value::Array(items)) => items.iter().collect(),
         Some(info) => vec![info],
@@ -232,11 +232,15 @@ fn classes(card: &Value) -> Vec<ColumnClasses> {
         .map(|info| {
             let config = info.get("config_name").and_then(name_of);
             let features = info.get("features").and_then(Value::as_array);
-            let named = features.into_iter().flatten().filter_map(|feature| {
-                let names = class_names(feature.pointer("/dtype/class_label/names")?)?;
-                Some((feature.get("name")?.as_str()?.to_string(), names))
-            });
-            (config, named.collect())
+            let mut named = BTreeMap::new();
+            for feature in features.into_iter().flatten() {
+                let names = feature.pointer("/dtype/class_label/names");
+                let column = feature.get("name").and_then(Value::as_str);
+                let (Some(names), Some(column)) = (names, column) else { continue };
+                expect_all_named(names, column)?;
+                named.extend(class_names(names).map(|names| (column.to_string(), names)));
+            }
+            Ok((config, named))
         })
         .collect()
 }
@@ -247,6 +251,19 @@ fn name_of(value: &Value) -> Option<String> {
         Value::String(name) => Some(name.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
+    }
+}
+
+/// Errors if class names, given as a mapping from labels, leave out a label.
+fn expect_all_named(names: &Value, column: &str) -> Result<()> {
+    let Value::Object(map) = names else { return Ok(()) };
+    match (0..map.len()).find(|label| !map.contains_key(&label.to_string())) {
+        None => Ok(()),
+        Some(missing) => Err(Fault::new("the dataset card does not name all classes")
+            .within(format!("class_label of `{}`", shorten(column)))
+            .found(format!("{} names, and none of the label {missing}", map.len()))
+            .expected("a name for each label, from 0 on")
+            .into()),
     }
 }
 
@@ -329,7 +346,8 @@ mod tests {
     #[test]
     fn class_names_are_found_by_configuration_and_column() {
         let info = "features: [{name: label, dtype: {class_label: {names: {'1': dog, '0': cat}}}}]";
-        let card = |yaml: &str| Card { classes: classes(&parsed(yaml)), ..Card::default() };
+        let card =
+            |yaml: &str| Card { classes: classes(&parsed(yaml)).unwrap(), ..Card::default() };
         let one = card(&format!("dataset_info: {{{info}}}"));
         assert_eq!(one.class_names(None, "label"), ["cat", "dog"]);
         assert_eq!(one.class_names(Some("any"), "label"), ["cat", "dog"]);
@@ -340,8 +358,8 @@ mod tests {
         assert_eq!(two.class_names(Some("a"), "label"), ["cat", "dog"]);
         assert!(two.class_names(Some("b"), "label").is_empty());
         assert!(two.class_names(None, "label").is_empty());
-        // A gap in the labels leaves the names unknown.
         let gap = "dataset_info: {features: [{name: l, dtype: {class_label: {names: {'1': a}}}}]}";
-        assert!(card(gap).class_names(None, "l").is_empty());
+        let error = classes(&parsed(gap)).unwrap_err().to_string();
+        assert!(error.contains("none of the label 0"), "{error}");
     }
 }

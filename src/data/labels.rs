@@ -21,6 +21,8 @@ pub struct Classes {
 pub struct Labels {
     classes: usize,
     known: Classes,
+    /// Whether the splits before have numbers without names.
+    are_numbers: bool,
     numbers: Vec<u32>,
     /// Labels that are names and have no numbers yet.
     texts: Vec<String>,
@@ -28,9 +30,10 @@ pub struct Labels {
 
 impl Labels {
     /// Starts without labels. Labels must be below `classes`; `known` are the classes of the splits
-    /// before.
-    pub fn new(classes: usize, known: Classes) -> Labels {
-        Labels { classes, known, numbers: Vec::new(), texts: Vec::new() }
+    /// before. `is_first` says that there are none.
+    pub fn new(classes: usize, is_first: bool, known: Classes) -> Labels {
+        let are_numbers = !is_first && known.names.is_empty();
+        Labels { classes, known, are_numbers, numbers: Vec::new(), texts: Vec::new() }
     }
 
     /// Adds a table's labels. Errors if a label is missing, out of range or an unknown class, or if
@@ -50,7 +53,13 @@ impl Labels {
 
     fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
         let mixed = || wrong_type(table, column, "the type of the files before");
+        let is_named = column.named || matches!(column.values, Values::Text(_));
         match &column.values {
+            // The splits before have numbers, and nothing says which names they have.
+            Values::Integers(_) | Values::Text(_) if self.are_numbers && is_named => {
+                let expected = "whole numbers, as the labels of the training split are";
+                Err(wrong_type(table, column, expected))
+            }
             // The files before hold names, so the meaning of a number is unknown.
             Values::Integers(_) if self.known.named_labels && column.class_names.is_empty() => {
                 Err(wrong_type(table, column, "names, as the labels of the files before are"))

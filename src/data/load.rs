@@ -83,6 +83,10 @@ impl OpenSplit<'_> {
         };
         // Each list is preceded by its length, so that different lists cannot give equal words.
         let mut words = vec![self.known.named_labels.to_string()];
+        // Names cannot follow the numbers of an earlier split.
+        if self.role != Role::Train && self.known.names.is_empty() {
+            words.push("numbers".into());
+        }
         for list in [&self.known.names, &card, &folders] {
             words.push(list.len().to_string());
             words.extend(list.iter().cloned());
@@ -136,6 +140,13 @@ impl<E> LoadedDataset<E> {
     pub fn of(&self, role: Role) -> (&LoadedSplit<E>, Option<&[u32]>) {
         let split = self.others.iter().find(|split| split.role == role);
         (split.unwrap_or(&self.train), self.rows[role as usize].as_deref())
+    }
+
+    /// Digests of a role's examples, which are not divided.
+    pub fn digests_of(&self, role: Role) -> Vec<u128> {
+        let (split, rows) = self.of(role);
+        let all = &split.digests.digests;
+        rows.map_or_else(|| all.clone(), |rows| rows.iter().map(|row| all[*row as usize]).collect())
     }
 
     /// Leaves out of training and validation what a later split has. Errors if nothing is left.

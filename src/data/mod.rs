@@ -38,6 +38,7 @@ mod table;
 pub mod text;
 pub mod translation;
 mod unpack;
+mod used_examples;
 mod utf8;
 mod values;
 
@@ -57,3 +58,4 @@ pub use names::role;
 pub use select::{Select, Wanted};
 pub use source::{SplitFiles, read_split};
 pub use table::{Blobs, Column, Kind, Table, Values};
+pub use used_examples::UsedExamples;

@@ -73,14 +73,8 @@ impl Summary {
                     .into(),
             );
         }
-        if distinct(self.runs().map(|r| r.provenance.data_sha256.clone())).len() > 1 {
-            notes.push(
-                "Not all arms ran on the same data, tokens included: where they differ, no difference is \
-                 taken, and losses do not compare."
-                    .into(),
-            );
-        }
-        notes.extend(distinct(self.runs().map(|r| data_note(&r.provenance))));
+        notes.extend(self.other_data_note());
+        notes.extend(self.data_notes());
         notes.extend(distinct(self.runs().flat_map(|r| r.provenance.data_notes.clone())));
         let machines = distinct(self.runs().flat_map(|r| &r.provenance.sessions).map(machine_note));
         if machines.len() > 1 {
@@ -129,6 +123,49 @@ impl Summary {
             }
         }
         notes
+    }
+}
+
+impl Summary {
+    /// Says so if arms were trained or tested on other data than others.
+    fn other_data_note(&self) -> Option<String> {
+        let differ = |seed: u64| {
+            let runs = self.runs().filter(|run| run.seed == seed);
+            let tested =
+                runs.map(|r| (r.provenance.data_sha256.clone(), r.assessment.examples_hash));
+            distinct(tested).len() > 1
+        };
+        if distinct(self.runs().map(|run| run.seed)).into_iter().any(differ) {
+            return Some(
+                "Not all arms ran on the same data and test examples, tokens included: where they \
+                 differ, no difference is taken, and losses do not compare."
+                    .into(),
+            );
+        }
+        let parts = self.arms.iter().filter(|arm| !arm.runs.is_empty()).map(|arm| {
+            let files = arm.variant.spec.data.files();
+            (files.train.to_string(), files.validation.cloned(), files.test.cloned())
+        });
+        (distinct(parts).len() > 1).then(|| {
+            "Not all arms were trained on the same examples: they take validation or test from other \
+             splits or parts."
+                .into()
+        })
+    }
+
+    /// The data of the runs; where they are several, with the arms that ran on them.
+    fn data_notes(&self) -> Vec<String> {
+        let notes = distinct(self.runs().map(|run| data_note(&run.provenance)));
+        if notes.len() < 2 {
+            return notes;
+        }
+        let arms_of = |note: &String| {
+            let ran =
+                |arm: &&ArmSummary| arm.runs.iter().any(|r| data_note(&r.provenance) == *note);
+            let labels = self.arms.iter().filter(ran).map(|arm| code(&arm.variant.label));
+            labels.collect::<Vec<_>>().join(", ")
+        };
+        notes.iter().map(|note| format!("{note} Arms: {}.", arms_of(note))).collect()
     }
 }
 
@@ -252,8 +289,8 @@ fn seeds_text(seeds: impl Iterator<Item = u64>) -> String {
     seeds.map(|seed| seed.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
+fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut out: Vec<T> = Vec::new();
     for item in items {
         if !out.contains(&item) {
             out.push(item);

@@ -55,9 +55,10 @@ impl ExperimentFolder {
         record.run_ids().into_iter().any(|id| self.run(id).state().has_ended())
     }
 
-    /// Whether this folder belongs to an experiment.
+    /// Whether this folder belongs to an experiment. A folder of results may have an experiment called
+    /// `runs`.
     pub fn is_experiment(&self) -> bool {
-        self.file(EXPERIMENT).is_file() || self.file("runs").is_dir()
+        self.file(EXPERIMENT).is_file() || !self.run_ids().is_empty()
     }
 
     /// The ids of the runs that have a folder, in order.

@@ -17,7 +17,7 @@ use crate::results::{
     CheckLevel, ExperimentFolder, ExperimentRecord, PrimaryContrast, RunState, SCHEMA_VERSION,
     Started, TaskFields, VariantRecord, Weights,
 };
-use crate::spec::{Experiment, SpecIdentity, Variant, hex};
+use crate::spec::{Duplicates, Experiment, SpecIdentity, Variant, hex};
 use crate::tasks::{Base, Opened, definition};
 use crate::train::TrainingLength;
 
@@ -42,6 +42,8 @@ pub struct PlannedVariant {
     pub fields: TaskFields,
     /// A note on data that are preprocessed like the training data of the start weights.
     pub note: Option<String>,
+    /// Further sentences on its data, for the provenance of its runs.
+    pub data_notes: Vec<String>,
     /// How the start weights will be changed; None without start weights.
     pub started: Option<Started>,
     pub cost: Cost,
@@ -134,6 +136,48 @@ fn primary_contrast(
     })
 }
 
+/// Looks for test examples on which the variants that a variant starts from, one after another, train or
+/// select. Errors if there are any, unless the spec keeps duplicates: then the sentence says how many.
+fn seen_by_earlier_runs(
+    variant: &Variant,
+    planned: &BTreeMap<usize, PlannedVariant>,
+    data: &Datasets,
+) -> Result<Option<String>> {
+    let mut earlier = Vec::new();
+    let mut start = variant.start.as_ref();
+    while let Some(before) =
+        start.and_then(|label| planned.values().find(|v| v.variant.label == *label))
+    {
+        earlier.push(&before.variant);
+        start = before.variant.start.as_ref();
+    }
+    let used = data[&variant.spec].used();
+    let seen = used.tested_after(earlier.iter().map(|before| data[&before.spec].used()));
+    if seen == 0 {
+        return Ok(None);
+    }
+    let names: Vec<String> = earlier.iter().map(|v| format!("`{}`", v.label)).collect();
+    let names = names.join(", ");
+    if variant.spec.data.files().duplicates == Duplicates::Keep {
+        return Ok(Some(format!(
+            "Of the {} test examples of `{}`, {seen} are in the training or validation of what it starts \
+             from, {names} (`duplicates: keep`).",
+            used.tests(),
+            variant.label
+        )));
+    }
+    Err(Fault::new("the run would be tested on what it starts from having seen")
+        .within("start")
+        .within(format!("arm {}", variant.arm))
+        .found(format!(
+            "{seen} of {} test examples that {names} saw in training or validation",
+            used.tests()
+        ))
+        .expected("a test split that no run before has seen")
+        .help("give both arms the same parts of the data; `data.duplicates: keep` counts such examples")
+        .into())
+}
+
 impl PlannedVariant {
     /// Optimiser steps of one run, if it does not end early.
     pub fn steps(&self) -> u64 {
@@ -185,6 +229,8 @@ impl Plan {
                 (None, None) => None,
             };
             let settled = data[&variant.spec].settle(&variant.spec, base).map_err(in_arm)?;
+            let data_notes: Vec<String> =
+                seen_by_earlier_runs(&variant, &variants, &data)?.into_iter().collect();
             if let Some(started) = &settled.started {
                 check_conversion(started.conversion, &settled.spec).map_err(in_arm)?;
             }
@@ -213,6 +259,7 @@ impl Plan {
             let planned = PlannedVariant {
                 fields: settled.fields,
                 note: settled.note,
+                data_notes,
                 started: settled.started,
                 variant,
                 cost,

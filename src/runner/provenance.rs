@@ -25,7 +25,8 @@ pub fn provenance(
     let mut sessions = before;
     sessions.push(session(plan, variant, device, jobs));
     let data = plan.data(&variant.variant);
-    let DataRecord { files, task, notes } = data.record();
+    let DataRecord { files, task, mut notes } = data.record();
+    notes.extend(variant.data_notes.iter().cloned());
     Provenance {
         data_sha256: data.sha256(),
         files,

@@ -8,6 +8,7 @@ use super::spec_lines::Dataset;
 use super::start::{Base, Fitted, Settled};
 use super::task::{Run, TaskVisitor};
 use crate::checkpoints::{Checkpoint, Metadata};
+use crate::data::UsedExamples;
 use crate::error::{Fault, Result};
 use crate::hub::{Hub, Source};
 use crate::models::Cost;
@@ -123,6 +124,9 @@ pub trait TaskData: Send + Sync {
 
     /// A hash of all files read, independent of their location.
     fn sha256(&self) -> String;
+
+    /// What is trained, selected and tested on.
+    fn used(&self) -> &UsedExamples;
 
     /// The files that were read, and the changes to their data.
     fn record(&self) -> DataRecord;

@@ -280,6 +280,14 @@ fn table_cases() -> Vec<(&'static str, Dataset, Option<&'static str>, &'static s
         t("a card of aliases", card(&aliases(), &[("train.csv", "a\n")])),
         t("a card with one key twice", card("1: a\n'1': b", &[("train.csv", "a\n")])),
         t("a card with configs of another form", card("configs: 3", &[("train.csv", "a\n")])),
+        t(
+            "a card that names some classes",
+            card(
+                "dataset_info: {features: [{name: a, dtype: {class_label: {names: {'0': x, '2': y}}}}]}",
+                &[("train.csv", "a\n0\n")],
+            ),
+        ),
+        t("a field twice", one("train.jsonl", "{\"a\": 1}\n{\"a\": 1, \"b\": 2, \"a\": 3}\n")),
         t("a configuration to choose", card(two, &[("a.csv", "a\n")])),
         ("an unknown configuration", card(two, &[("a.csv", "a\n")]), Some("smal"), "train"),
         ("a configuration where there is none", csv(b"a\n"), Some("x"), "train"),
@@ -385,6 +393,18 @@ fn every_fault_is_reported() {
     );
     let result = mixed.images(half, (SIDE, 1, 2), None);
     tell("numbers where the labels were names", told(&mixed, result));
+    let mixed = Dataset::new(&[
+        ("b-images-idx3-ubyte", pixels(2)),
+        ("b-labels-idx1-ubyte", idx(&[2], &[0, 1])),
+        ("test/x/1.png", png(side, [3; 3])),
+        ("test/y/2.png", png(side, [4; 3])),
+    ]);
+    mixed.put(
+        "README.md",
+        "---\nconfigs: [{config_name: x, data_files: {train: 'b-*', test: 'test/**'}}]\n---\n",
+    );
+    let result = mixed.images(half, (SIDE, 1, 2), None);
+    tell("names where the labels were numbers", told(&mixed, result));
     let small = r#"{"validation": {"fraction": 0.1}, "test": {"fraction": 0.3}}"#;
     let few = parquet("rgb.parquet");
     tell("a part without examples", told(&few, few.images(small, (SIDE, 3, 3), None)));

@@ -389,6 +389,8 @@ const EDITS: &[(&str, &str, &str)] = &[
     ),
     ("timm's name of it", "  heads: 4", "  heads: 4\n  drop_path_rate: 0.1"),
     ("another variant", "  heads: 4", "  heads: 4\n  variant: vit-lite"),
+    ("an average of the weights alone", "  epochs: 3", "  epochs: 3\n  ema_decay: 0"),
+    ("the mean of one epoch", "  epochs: 3", "  epochs: 3\n  average_last: 1"),
     ("an average of nothing new", "  epochs: 3", "  epochs: 3\n  ema_decay: 1"),
     ("two averages", "  epochs: 3", "  epochs: 3\n  ema_decay: 0.9\n  average_last: 2"),
     (

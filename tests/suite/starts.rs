@@ -207,6 +207,52 @@ fn starts_that_change_nothing_are_refused_by_the_plan() {
     }
 }
 
+/// The arms of a chain, the last of which tests on what the first has seen; the refusal, and the note where
+/// duplicates are kept.
+fn tested_on_what_was_seen(spec: Spec) -> [String; 2] {
+    let plan = |spec: &Spec| {
+        let dir = tempfile::tempdir().unwrap();
+        Plan::new(spec.experiment(), &ExperimentFolder::new(dir.path()), &Hub::default())
+    };
+    let refused = plan(&spec).err().expect("refused").to_string();
+    let kept = plan(&spec.set("data.duplicates=keep")).unwrap();
+    let noted: Vec<&String> = kept.variants.iter().flat_map(|v| &v.data_notes).collect();
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    [refused, noted[0].clone()]
+}
+
+/// The data of a run that another starts from may be divided otherwise.
+#[test]
+fn no_run_is_tested_on_what_earlier_runs_have_seen() {
+    // The last arm starts from one that starts from the first.
+    let arms = "
+        baseline: {method: dense, data: {train: test, test: train}}
+        between: {start: {arm: baseline}, data: {train: validation, test: train, validation: null}}
+        last: {start: {arm: between}}";
+    let [refused, noted] = tested_on_what_was_seen(Spec::tiny().arms(arms));
+    for part in ["arm last: start: ", "1000 of 1000 test examples", "`between`, `baseline`"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert!(noted.contains("Of the 1000 test examples of `last`, 1000 are in"), "{noted}");
+
+    // Other parts of the same examples. Equal parts are no matter.
+    let arms = "
+        baseline: {method: dense, data: {test: {fraction: 0.25, seed: 7}}}
+        same: {start: {arm: baseline}, data: {test: {fraction: 0.25, seed: 7}}}
+        tuned: {start: {arm: baseline}}";
+    let parts = Spec::tiny().set("data.validation=null").set("data.test={fraction: 0.25}");
+    let [refused, _] = tested_on_what_was_seen(parts.arms(arms));
+    assert!(refused.contains("arm tuned: start: "), "{refused}");
+
+    // A part of a text that overlaps.
+    let arms = "
+        baseline: {data: {test: {fraction: 0.05}}}
+        tuned: {start: {arm: baseline}}";
+    let text = Spec::language().set("data.validation=null").set("data.test={fraction: 0.1}");
+    let [refused, _] = tested_on_what_was_seen(text.arms(arms));
+    assert!(refused.contains("1 of 1 test examples that `baseline`"), "{refused}");
+}
+
 /// With dropout, whose masks need no stored generator.
 #[test]
 fn an_interrupted_lora_run_ends_as_an_uninterrupted_one() {

@@ -8,6 +8,7 @@ use super::decode::{Image, decode};
 use super::pixels::Pixels;
 use super::resize::{Fit, decodable};
 use crate::data::labels::{Classes, Labels, wrong_type};
+use crate::data::load::Role;
 use crate::data::select::{PATHS_HELP, Select, Wanted};
 use crate::data::source::SplitFiles;
 use crate::data::table::{Column, Table, Values};
@@ -57,12 +58,13 @@ pub fn assemble(
     data: &ImageDataSpec,
     store: Store,
     classes: usize,
+    role: Role,
     known: Classes,
 ) -> Result<Decoded> {
     let wanted = [Wanted::images(&data.image_column), Wanted::labels(&data.label_column)];
     let select = Select::Wanted(&wanted);
     let mut images = Images { store, pixels: Vec::new(), facts: Vec::new() };
-    let mut labels = Labels::new(classes, known);
+    let mut labels = Labels::new(classes, role == Role::Train, known);
     let mut tables = Vec::new();
     while let Some(table) = files.next_table(select)? {
         // Every reader checks that its file has these columns, so this error is never seen.

@@ -11,6 +11,7 @@ use super::pixels::Pixels;
 use super::resize::Fit;
 use super::split::ImageSplit;
 use super::statistics::ImageStatistics;
+use crate::data::UsedExamples;
 use crate::data::duplicates::Shared;
 use crate::data::labels::Classes;
 use crate::data::load::{LoadedDataset, OpenSplit, Read, ReadSplit, Role, load, sha256};
@@ -34,6 +35,7 @@ pub struct ImageData {
     /// file for each split.
     pub files: Vec<(String, String, String)>,
     pub treated: Treated,
+    pub used: Arc<UsedExamples>,
 }
 
 /// Numbers of images that decoding changed, and of images in two splits.
@@ -73,6 +75,7 @@ impl ImageData {
             changes.add(split.examples.facts.iter().map(|fact| fact.change));
         }
         let treated = Treated { changes, shared: loaded.shared };
+        let used = Arc::new(UsedExamples::of(&loaded));
         let [train, validation, test] = splits(&loaded, &fit)?;
         let statistics = match &data.normalize {
             Some(normalize) => normalize.into(),
@@ -89,6 +92,7 @@ impl ImageData {
             statistics,
             files,
             treated,
+            used,
         })
     }
 
@@ -111,6 +115,7 @@ impl ImageData {
             statistics,
             files: Vec::new(),
             treated: Treated::default(),
+            used: Arc::default(),
         }
     }
 
@@ -163,7 +168,7 @@ impl ReadSplit for ReadImages<'_> {
             Some(decoded) => decoded,
             None => {
                 let known = split.known.clone();
-                assemble(&mut split.files, self.data, store, self.classes, known)?
+                assemble(&mut split.files, self.data, store, self.classes, split.role, known)?
             }
         };
         if let (Some(cache), Pixels::Owned(_)) = (self.cache, &decoded.pixels) {

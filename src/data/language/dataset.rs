@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::documents::{Document, ReadDocuments, cut};
 use super::vocabulary::{Tokens, Vocabulary};
+use crate::data::UsedExamples;
 use crate::data::load::{Role, load, sha256};
 use crate::data::text::{FoundTokenizer, Tokenizer};
 use crate::error::{Error, Fault, Result};
@@ -28,6 +29,7 @@ pub struct LanguageData {
     pub files: Vec<(String, String, String)>,
     /// One sentence for each fact that a reader must know.
     pub notes: Vec<String>,
+    pub used: Arc<UsedExamples>,
 }
 
 /// The size of a split's text.
@@ -93,6 +95,9 @@ impl LanguageData {
             }
         };
         check_rows(&vocabulary, &tokenizer_name, rows)?;
+        let pieces =
+            |documents: &[Document]| documents.iter().map(Document::piece).collect::<Vec<_>>();
+        let used = UsedExamples::new([pieces(&train), pieces(&validation)].concat(), pieces(&test));
         let named = [("train", &train), ("validation", &validation), ("test", &test)];
         let mut splits = Vec::with_capacity(3);
         for (name, documents) in named {
@@ -119,6 +124,7 @@ impl LanguageData {
             tokenizer_name,
             files: loaded.files.clone(),
             notes,
+            used: Arc::new(used),
         })
     }
 
@@ -144,6 +150,7 @@ impl LanguageData {
             tokenizer_name: "none".into(),
             files: Vec::new(),
             notes: Vec::new(),
+            used: Arc::default(),
         }
     }
 

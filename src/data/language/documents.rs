@@ -2,9 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::data::duplicates::content_digest;
 use crate::data::load::{OpenSplit, Read, ReadSplit};
 use crate::data::select::{Select, Wanted};
 use crate::data::text::column_texts;
+use crate::data::used_examples::Piece;
 use crate::error::{Fault, Result};
 use crate::spec::{LanguageDataSpec, SplitSpec};
 
@@ -19,6 +21,23 @@ pub struct Document {
     pub place: String,
     /// The line of the document that the text begins in, from 1.
     pub line: usize,
+    /// Digest of the whole document's content.
+    digest: u128,
+    /// The character of the document that the text begins with, from 0.
+    begin: u64,
+}
+
+impl Document {
+    /// A text that is of no dataset, such as a prompt.
+    pub fn alone(text: &str, place: &str) -> Document {
+        Document { text: text.into(), place: place.into(), line: 1, digest: 0, begin: 0 }
+    }
+
+    /// What it is of its document, without the separator behind that.
+    pub fn piece(&self) -> Piece {
+        let end = self.begin + self.text.chars().count() as u64;
+        Piece { digest: self.digest, begin: self.begin, end }
+    }
 }
 
 /// Reads the documents of splits. Between two documents stands the separator, at the end of the first.
@@ -46,10 +65,15 @@ impl ReadSplit for ReadDocuments<'_> {
                     let row = digests.len().to_le_bytes();
                     hash = hash.chain_update([split.role as u8]).chain_update(row);
                 }
-                let bytes = hash.finalize();
-                let digest = bytes.iter().take(16).fold(0, |all, b| all << 8 | u128::from(*b));
+                let digest = content_digest(hash);
                 digests.push(digest);
-                documents.push(Document { text, place: table.place(row), line: 1 });
+                documents.push(Document {
+                    text,
+                    place: table.place(row),
+                    line: 1,
+                    digest,
+                    begin: 0,
+                });
             }
             tables.push(table.rows);
         }
@@ -125,7 +149,8 @@ fn split_at(documents: Vec<Document>, characters: usize) -> (Vec<Document>, Vec<
             let at = document.text.char_indices().nth(left).map_or(0, |(at, _)| at);
             let text = document.text.split_off(at);
             let line = document.line + document.text.matches('\n').count();
-            after.push(Document { text, place: document.place.clone(), line });
+            let (place, digest) = (document.place.clone(), document.digest);
+            after.push(Document { text, place, line, digest, begin: document.begin + left as u64 });
         }
         left -= length.min(left);
         before.push(document);
@@ -141,7 +166,7 @@ mod tests {
     use crate::spec::PartSpec;
 
     fn document(text: &str) -> Document {
-        Document { text: text.into(), place: "a.txt".into(), line: 1 }
+        Document::alone(text, "a.txt")
     }
 
     fn part(fraction: f64) -> SplitSpec {
@@ -163,6 +188,15 @@ mod tests {
         };
         assert_eq!(sizes(Some(0.05), 0.05), [1_003_854, 55_770, 55_770]);
         assert_eq!(sizes(None, 0.1), [1_003_854, 0, 111_540]);
+    }
+
+    #[test]
+    fn a_part_knows_its_place_in_its_document() {
+        let all = vec![document(&"é".repeat(90)), document("abcdefghij")];
+        let parts = cut(all, Some(&part(0.05)), Some(&part(0.05))).unwrap();
+        let places = parts
+            .map(|part| part.iter().map(|d| (d.piece().begin, d.piece().end)).collect::<Vec<_>>());
+        assert_eq!(places, [vec![(0, 90)], vec![(0, 5)], vec![(5, 10)]]);
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Vocabulary {
 
     /// The tokens of a text that a model is to continue.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        let document = Document { text: text.to_string(), place: "the prompt".into(), line: 1 };
+        let document = Document::alone(text, "the prompt");
         let unknown = |fault: Fault| fault.only_help("leave it out");
         Ok(self.encode(&[document]).map_err(|error| error.map_fault(unknown))?.ids)
     }
@@ -268,7 +268,9 @@ mod tests {
     const TEXT: &str = "First — naïve café,\n\n  日本 🎬\tend\r\n";
 
     fn documents(text: &str) -> Vec<Document> {
-        vec![Document { text: text.into(), place: "a.txt".into(), line: 3 }]
+        let mut document = Document::alone(text, "a.txt");
+        document.line = 3;
+        vec![document]
     }
 
     fn trained() -> Vocabulary {

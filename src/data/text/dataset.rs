@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::found::FoundTokenizer;
 use super::split::TextSplit;
 use super::tokenizer::{Encoded, Texts, Tokenizer};
+use crate::data::UsedExamples;
 use crate::data::duplicates::content_digest;
 use crate::data::labels::{Labels, wrong_type};
 use crate::data::load::{LoadedDataset, OpenSplit, Read, ReadSplit, Role, load, sha256};
@@ -47,6 +48,7 @@ pub struct TextData {
     pub files: Vec<(String, String, String)>,
     /// One sentence for each kind of change to texts.
     pub notes: Vec<String>,
+    pub used: Arc<UsedExamples>,
 }
 
 impl TextData {
@@ -102,6 +104,7 @@ impl TextData {
         let missing = loaded.splits().map(|split| split.examples.missing).sum();
         let mut notes = notes(cut, empty, missing, data.max_tokens);
         notes.extend(loaded.shared.notes("Texts"));
+        let used = Arc::new(UsedExamples::of(&loaded));
         Ok(TextData {
             train,
             validation,
@@ -112,6 +115,7 @@ impl TextData {
             tokenizer_name,
             files: loaded.files,
             notes,
+            used,
         })
     }
 
@@ -143,6 +147,7 @@ impl TextData {
             tokenizer_name: "none".into(),
             files: Vec::new(),
             notes: Vec::new(),
+            used: Arc::default(),
         }
     }
 
@@ -256,7 +261,7 @@ impl ReadSplit for ReadTexts<'_> {
         wanted.extend(data.pair_column.as_deref().map(|c| Wanted::texts(c, "data.pair_column")));
         wanted.push(Wanted::labels(&data.label_column));
         let select = Select::Wanted(&wanted);
-        let mut labels = Labels::new(self.classes, split.known.clone());
+        let mut labels = Labels::new(self.classes, split.role == Role::Train, split.known.clone());
         let (mut first, mut second) = (Vec::new(), data.pair_column.as_ref().map(|_| Vec::new()));
         let (mut tables, mut missing_texts) = (Vec::new(), 0);
         while let Some(table) = split.files.next_table(select)? {

@@ -7,6 +7,7 @@ use super::pairs::{ReadPairs, SentencePairs};
 use super::sizes::Sizes;
 use super::special::{BOS, EOS, SPECIAL_TOKENS, UNK};
 use super::tokenizers::{PairTokenizers, SentenceTokenizer};
+use crate::data::UsedExamples;
 use crate::data::load::{LoadedDataset, Role, load, sha256};
 use crate::data::text::Encoded;
 use crate::error::{Fault, Result};
@@ -91,6 +92,7 @@ pub struct TranslationData {
     pub files: Vec<(String, String, String)>,
     /// One sentence for each fact that a reader must know.
     pub notes: Vec<String>,
+    pub used: Arc<UsedExamples>,
     dictionary: Arc<OnceLock<Dictionary>>,
 }
 
@@ -136,6 +138,7 @@ impl TranslationData {
         let validation = split(data, &tokenizers, validation, Role::Validation, &mut notes)?;
         let test = split(data, &tokenizers, test, Role::Test, &mut notes)?;
         notes.extend(loaded.shared.notes("Sentence pairs"));
+        let used = Arc::new(UsedExamples::of(&loaded));
         Ok(TranslationData {
             train: Arc::new(train),
             validation: Arc::new(validation),
@@ -143,6 +146,7 @@ impl TranslationData {
             tokenizers: Some(tokenizers),
             files: loaded.files,
             notes,
+            used,
             dictionary: Arc::default(),
         })
     }
@@ -177,6 +181,7 @@ impl TranslationData {
             tokenizers: None,
             files: Vec::new(),
             notes: Vec::new(),
+            used: Arc::default(),
             dictionary: Arc::default(),
         }
     }

@@ -64,7 +64,24 @@ impl ReadSplit for ReadPairs<'_> {
 /// None for missing ones.
 fn sentences(table: &Table, wanted: &Wanted) -> Result<Vec<Option<String>>> {
     let Wanted { name, field, .. } = wanted;
+    let in_language = table.columns.iter().find_map(|column| match &column.values {
+        Values::Languages { languages, texts } => {
+            let at = languages.iter().position(|language| language == name)?;
+            Some((&column.name, &texts[at]))
+        }
+        _ => None,
+    });
     if let Some(column) = table.column(name) {
+        if let Some((other, _)) = in_language {
+            return Err(Fault::new("the sentences are there twice")
+                .source(table.file())
+                .found(format!(
+                    "the column `{name}`, and the language `{name}` of the column `{other}`"
+                ))
+                .expected("one of them")
+                .help(format!("`{field}` names both: remove or rename one"))
+                .into());
+        }
         return match &column.values {
             Values::Text(texts) => Ok(texts.clone()),
             _ => Err(Fault::new(format!("column `{name}` has the wrong type"))
@@ -75,13 +92,6 @@ fn sentences(table: &Table, wanted: &Wanted) -> Result<Vec<Option<String>>> {
                 .into()),
         };
     }
-    let in_language = table.columns.iter().find_map(|column| match &column.values {
-        Values::Languages { languages, texts } => {
-            let at = languages.iter().position(|language| language == name)?;
-            Some(texts[at].clone())
-        }
-        _ => None,
-    });
     // Readers check that a file with rows has what is wanted.
-    Ok(in_language.unwrap_or_default())
+    Ok(in_language.map(|(_, texts)| texts.clone()).unwrap_or_default())
 }

@@ -147,7 +147,6 @@ impl TrainingSpec {
         if self.warmup_steps.is_some() {
             self.warmup_ratio = 0.0;
         }
-        self.average_last = self.average_last.filter(|last| *last > 1);
     }
 }
 

@@ -159,13 +159,17 @@ fn schedule(run: &RunSpec, check: &Check) -> Result<(), SpecError> {
 /// The mean of the last epochs' weights, or the moving average of all.
 fn average(t: &TrainingSpec, check: &Check) -> Result<(), SpecError> {
     if let Some(decay) = t.ema_decay {
-        let good = (0.0..1.0).contains(&decay) && t.average_last.is_none();
-        let expected = "a number from 0 to below 1, without `average_last`";
+        // With 0 the average is the weights themselves.
+        let good = decay > 0.0 && decay < 1.0 && t.average_last.is_none();
+        let expected = "a number above 0 and below 1, without `average_last`";
         check.that("training.ema_decay", good, expected)?;
     }
     let Some(last) = t.average_last else { return Ok(()) };
-    check.between("training.average_last", last, 1, t.epochs)?;
-    let is_last = t.select == Select::Last || last == 1;
+    let expected = match t.epochs {
+        1 => "none: there is one epoch".to_string(),
+        epochs => format!("a whole number from 2 to {epochs}"),
+    };
+    check.that("training.average_last", (2..=t.epochs).contains(&last), &expected)?;
     let expected = "none: only `training.select: last` averages epochs";
-    check.that("training.average_last", is_last, expected)
+    check.that("training.average_last", t.select == Select::Last, expected)
 }

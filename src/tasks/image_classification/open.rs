@@ -6,8 +6,8 @@ use super::notes::evaluation_notes;
 use super::start::{Adjusted, fit, settle};
 use super::task::ImageClassification;
 use crate::checkpoints::{Aligned, Checkpoint, Metadata, align};
-use crate::data::ImageData;
 use crate::data::images::Size;
+use crate::data::{ImageData, UsedExamples};
 use crate::error::{Error, Fault, Result};
 use crate::hub::Hub;
 use crate::results::TaskFields;
@@ -43,6 +43,10 @@ impl TaskData for Data {
 
     fn sha256(&self) -> String {
         self.0.sha256()
+    }
+
+    fn used(&self) -> &UsedExamples {
+        &self.0.used
     }
 
     fn record(&self) -> DataRecord {

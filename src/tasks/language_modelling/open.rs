@@ -10,6 +10,7 @@ use super::outcome::TEST_TOKENS;
 use super::start::settle;
 use super::task::LanguageModelling;
 use crate::checkpoints::{AdaptedWeights, Aligned, Checkpoint, Metadata, adapt, align};
+use crate::data::UsedExamples;
 use crate::data::language::{LanguageData, Vocabulary};
 use crate::data::text::Tokenizer;
 use crate::error::Result;
@@ -42,6 +43,10 @@ impl TaskData for Data {
 
     fn sha256(&self) -> String {
         self.text.sha256()
+    }
+
+    fn used(&self) -> &UsedExamples {
+        &self.text.used
     }
 
     fn record(&self) -> DataRecord {

@@ -7,6 +7,7 @@ use super::notes::start_notes;
 use super::start::{Adjusted, settle};
 use super::task::TextClassification;
 use crate::checkpoints::{AdaptedWeights, Aligned, Checkpoint, Metadata, adapt, align};
+use crate::data::UsedExamples;
 use crate::data::text::{Limits, TextData, Tokenizer};
 use crate::error::{Fault, Result};
 use crate::hub::Hub;
@@ -34,6 +35,10 @@ impl TaskData for Data {
 
     fn sha256(&self) -> String {
         self.0.sha256()
+    }
+
+    fn used(&self) -> &UsedExamples {
+        &self.0.used
     }
 
     fn record(&self) -> DataRecord {

@@ -9,6 +9,7 @@ use super::outcome::Schemes;
 use super::start::settle;
 use super::task::Translation;
 use crate::checkpoints::{AdaptedWeights, Aligned, Checkpoint, Metadata, adapt, align};
+use crate::data::UsedExamples;
 use crate::data::translation::{PairTokenizers, Sizes, TranslationData};
 use crate::error::Result;
 use crate::hub::Hub;
@@ -38,6 +39,10 @@ impl TaskData for Data {
 
     fn sha256(&self) -> String {
         self.0.sha256()
+    }
+
+    fn used(&self) -> &UsedExamples {
+        &self.0.used
     }
 
     fn record(&self) -> DataRecord {
