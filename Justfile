@@ -93,7 +93,8 @@ fixtures python="python3":
     for script in scripts/reference/make_*_fixtures.py scripts/reference/make_{fixtures,layouts}.py; do
         [[ $script == *_tokenizer_* ]] || { echo "$script"; {{python}} "$script"; }
     done
-    git diff --stat --exit-code tests/fixtures
+    git status --short tests/fixtures
+    test -z "$(git status --porcelain tests/fixtures)"
 
 # Make those again that need MiniLM; `minilm` is the folder of sentence-transformers/all-MiniLM-L6-v2
 text-fixtures minilm python="python3":

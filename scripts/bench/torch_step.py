@@ -66,14 +66,18 @@ def resolved(path, arm):
     if arm not in spec["arms"]:
         sys.exit(f"{path} has no arm {arm}, only {', '.join(spec['arms'])}")
     run = {"method": "dense", "model": MODEL_DEFAULTS, "training": reference["training"]}
-    return merged(merged(run, spec), spec["arms"][arm] or {})
+    run = merged(merged(run, spec), spec["arms"][arm] or {})
+    for section in ("start", "lora", "match", "sweep"):
+        if run.get(section):
+            sys.exit(f"{path}, arm {arm}: {section} is not known here")
+    return run
 
 
 def refuse_other(section, settings, expected):
     """Exits if settings that are ignored here are others than expected."""
     for field, value in expected.items():
         if settings.get(field, value) != value:
-            sys.exit(f"{section}.{field} is {settings[field]}: only {value} is timed")
+            sys.exit(f"{section}.{field} is {settings[field]}: only {value} is known here")
 
 
 # The settings of models that are not built here; those of decoders are in gpt.py.

@@ -113,6 +113,8 @@ def train(run, data, seed):
         betas=(t["beta1"], t["beta2"]),
         eps=float(t["epsilon"]),
     )
+    # YAML 1.1 reads 1e-3 as a text.
+    t = t | {"learning_rate": float(t["learning_rate"])}
     images, labels = data.train
     total, step = epochs * math.ceil(len(images) / batch), 0
     losses, validation = [], []
@@ -153,13 +155,16 @@ def main():
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    seeds, data = [int(seed) for seed in arguments.seeds.split(",")], None
+    seeds, sections = [int(seed) for seed in arguments.seeds.split(",")], {}
     for arm in arguments.arms.split(","):
         run = resolved(arguments.spec, arm)
         refuse_other("data", run["data"], OF_DATA)
         refuse_other("data.augment", run["data"].get("augment") or {}, OF_AUGMENT)
         refuse_other("training", run["training"], OF_TRAINING)
-        data = data or Data(arguments.folder, run["data"])
+        section = json.dumps(run["data"], sort_keys=True)
+        if section not in sections:
+            sections[section] = Data(arguments.folder, run["data"])
+        data = sections[section]
         tests = []
         for seed in seeds:
             result = train(run, data, seed)

@@ -276,7 +276,7 @@ step_9() { run 1500 9-shakespeare experiments/gpu/shakespeare-384.yaml --jobs 5;
 # The published recipe takes longer than a step: runs are interrupted at its end and resumed by the next call.
 vit_lite() {
     local name=$1 spec=$2 jobs=$3
-    cifar "$HF_HUB_CACHE" || { say "no CIFAR-10 here"; unfinished+=("$name"); return 0; }
+    cifar "$HF_HUB_CACHE" || { say "no CIFAR-10 here"; $dry || failed+=("$name: data/ has no CIFAR-10"); return 0; }
     run 470 "$name" "$spec" --jobs "$jobs" --checkpoint-minutes 2
 }
 

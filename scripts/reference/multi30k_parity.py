@@ -32,8 +32,8 @@ PyTorch's generator:
 
     env/bin/python scripts/reference/multi30k_parity.py parity/multi30k/runs/*/ --data multi30k --train --seed 1
 
-The batches are those of the seed here, too. With `--init-seed N` so are the initial weights of seed N, and only the masks
-of dropout are PyTorch's. It validates after each epoch, keeps the weights of the lowest validation loss, and prints the loss, the perplexity
+The batches are those of the seed here, too. With `--init-seed N` the initial weights are those that this program draws from
+seed N, and only the masks of dropout are PyTorch's. It validates after each epoch, keeps the weights of the lowest validation loss, and prints the loss, the perplexity
 and the BLEU (sacrebleu) of greedy translations of the test split: by 13a on references in lower case, and on the
 words of the run's tokenizer, where unknown ones are `<unk>` in translations. Then the target's tokens a second of
 training and the most memory in use.
@@ -366,10 +366,12 @@ def compare(run, record, options):
             print(f"step {step}: {loss:.5f} here, {theirs:.5f} there, at most {largest:.1e} so far", flush=True)
 
     def on_epoch(epoch, _, loss):
-        # With --steps, the last epoch ends before that of the run.
-        if len(differences) < len(steps) and len(differences) not in validated:
+        theirs = validated.get(len(differences))
+        if theirs is None and len(differences) == options.steps:
+            # The last epoch ends before that of the run.
             return
-        theirs = validated[len(differences)]
+        if theirs is None:
+            sys.exit(f"{run}: no validation after step {len(differences)}")
         of_epochs.append(abs(loss - theirs))
         print(f"validation loss after epoch {epoch}: {loss:.5f} here, {theirs:.5f} there", flush=True)
 
@@ -438,6 +440,8 @@ def main():
     parser.add_argument("--seed", type=int, help="of --train, in place of the run's")
     parser.add_argument("--init-seed", type=int, help="of --train: initial weights of this seed, as this program draws them")
     options = parser.parse_args()
+    if options.init_seed is not None and not options.train:
+        parser.error("--init-seed is of --train")
     records = [(run, json.loads((run / "spec.json").read_text())) for run in options.runs]
     dense = [(run, record) for run, record in records if record["spec"]["method"] == "dense"]
     if not dense:

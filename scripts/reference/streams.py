@@ -111,9 +111,11 @@ def rate(training, step, steps):
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(after, 1)))
 
 
-def expect(run, settings, expected):
-    """Exits if settings are others than those that a script knows."""
-    found = {field: settings.get(field, value) for field, value in expected.items()}
+def expect(run, settings, expected, written=()):
+    """Exits if settings are others than those that a script knows. A run leaves out options that are off; those that are
+    `written` must be there."""
+    default = lambda field, value: None if field in written else value
+    found = {field: settings.get(field, default(field, value)) for field, value in expected.items()}
     if found != expected:
         sys.exit(f"{run}: expected {expected}, found {found}")
 

@@ -125,7 +125,7 @@ def main():
     assert model["variant"] == "compact-transformers" and not model.get("attention_dropout"), model
     assert not model.get("dropout") and spec["method"] == "dense" and data["validation"] is None
     expect(given.run, training, TRAINING)
-    expect(given.run, data["augment"], AUGMENT)
+    expect(given.run, data["augment"], AUGMENT, written=("auto_augment", "policy_first", "horizontal_flip"))
     theirs = lines(given.run, "steps.jsonl")[: given.steps]
 
     rows = pq.read_table(next(given.data.rglob("train*.parquet")))

@@ -220,7 +220,8 @@ fn merged(entries: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
 }
 
 /// Class names in `dataset_info`. Malformed entries are ignored: names are optional, and cards are
-/// written by hand. Errors if only some of the classes have a name, as `datasets` does.
+/// written by hand. Errors, as `datasets` does, if only some of the
+/// classes have a name.
 fn classes(card: &Value) -> Result<Vec<ColumnClasses>> {
     let infos = match card.get("dataset_info") {
         Some(Value::Array(items)) => items.iter().collect(),

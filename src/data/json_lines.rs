@@ -1,16 +1,14 @@
 //! JSON lines: each line is an object, each of its fields a column.
 
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::limits;
 use super::select::Select;
 use super::table::{Column, Kind, Table, Values};
 use super::unpack::unpack;
 use super::utf8;
+use super::{json_value, limits};
 use crate::error::{Error, Fault, Result};
 use crate::hub::File;
 use crate::spec::shorten;
@@ -80,56 +78,19 @@ fn object(line: &[u8]) -> Result<Map<String, Json>> {
     let wrong = |problem: &str, found: String| {
         Error::from(Fault::new(problem).found(found).expected("a JSON object a line"))
     };
-    if let Ok(Fields { fields, twice }) = serde_json::from_str(text) {
-        return match twice {
-            None => Ok(fields),
-            Some(field) => Err(Fault::new("the line has a field twice")
-                .found(format!("`{}`", shorten(&field)))
-                .expected("each field once")
-                .into()),
-        };
-    }
-    match serde_json::from_str::<Json>(text) {
-        Ok(other) => Err(wrong("the line is no JSON object", shorten(&other.to_string()))),
+    match json_value::parse(text) {
+        Ok((_, Some(field))) => Err(Fault::new("the line has a field twice")
+            .found(format!("`{}`", shorten(&field)))
+            .expected("each field once")
+            .into()),
+        Ok((Json::Object(fields), None)) => Ok(fields),
+        Ok((other, None)) => Err(wrong("the line is no JSON object", shorten(&other.to_string()))),
         Err(e) => {
             // The error's own line number is always 1, so it is removed.
             let reason = e.to_string();
             let reason = reason.rsplit_once(" at line").map_or(&reason[..], |(reason, _)| reason);
             Err(wrong("the line is not valid JSON", format!("{reason}, at column {}", e.column())))
         }
-    }
-}
-
-/// The fields of an object. Of a field that it has twice, serde_json would keep the last value.
-struct Fields {
-    fields: Map<String, Json>,
-    twice: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Fields, D::Error> {
-        struct OfObject;
-        impl<'de> Visitor<'de> for OfObject {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut entries: A,
-            ) -> std::result::Result<Fields, A::Error> {
-                let mut found = Fields { fields: Map::new(), twice: None };
-                while let Some((field, value)) = entries.next_entry::<String, Json>()? {
-                    if found.fields.insert(field.clone(), value).is_some() {
-                        found.twice.get_or_insert(field);
-                    }
-                }
-                Ok(found)
-            }
-        }
-        deserializer.deserialize_map(OfObject)
     }
 }
 

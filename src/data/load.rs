@@ -72,6 +72,14 @@ pub struct OpenSplit<'a> {
 }
 
 impl OpenSplit<'_> {
+    /// A hash of the files' content. With a row it names an example that others equal by chance, such as an
+    /// empty one.
+    pub fn digest_of_files(&self) -> Sha256 {
+        let mut hash = Sha256::new();
+        self.files.hashes.iter().for_each(|(_, sha256)| hash.update(sha256));
+        hash
+    }
+
     /// Words that decide the meaning of labels, besides the files' content and the columns' names.
     /// Equal files with equal words have equal labels.
     pub fn meaning(&self) -> Vec<String> {

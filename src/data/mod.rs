@@ -19,6 +19,7 @@ mod idx;
 mod image_folder;
 pub mod images;
 mod json_lines;
+mod json_value;
 mod labels;
 pub mod language;
 mod layout;

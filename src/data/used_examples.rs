@@ -1,5 +1,5 @@
-//! Which examples a run trains or selects on, and which it is tested on. A run must not be tested on what the runs
-//! that it starts from have seen.
+//! Which examples a run trains or selects on, and which it is tested on. A run must not be tested on what the other
+//! arms that it starts from have seen.
 
 use std::collections::HashMap;
 
@@ -21,8 +21,8 @@ impl Piece {
         Piece { digest, begin: 0, end: 1 }
     }
 
-    fn overlaps(self, other: (u64, u64)) -> bool {
-        self.begin < other.1 && other.0 < self.end
+    fn overlaps(&self, other: &Piece) -> bool {
+        self.begin < other.end && other.begin < self.end
     }
 }
 
@@ -54,29 +54,29 @@ impl UsedExamples {
 
     /// How many of the test's examples earlier runs have seen. Not counted are those that this run's own
     /// training and validation have, too: they are duplicates within its data, which are counted elsewhere.
-    pub fn tested_after<'a>(&self, earlier: impl IntoIterator<Item = &'a UsedExamples>) -> usize {
-        let earlier = by_digest(earlier.into_iter().flat_map(|used| &used.seen));
-        if earlier.is_empty() {
+    pub fn tested_after(&self, earlier: &[&UsedExamples]) -> usize {
+        // Mostly an arm and what it starts from share their data.
+        if earlier.iter().all(|used| std::ptr::eq(*used, self)) {
             return 0;
         }
-        let own = by_digest(&self.seen);
-        let is_in = |all: &HashMap<u128, Vec<(u64, u64)>>, piece: &Piece| {
-            all.get(&piece.digest)
-                .is_some_and(|parts| parts.iter().any(|part| piece.overlaps(*part)))
-        };
-        self.tested.iter().filter(|piece| is_in(&earlier, piece) && !is_in(&own, piece)).count()
-    }
-}
-
-fn by_digest<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> HashMap<u128, Vec<(u64, u64)>> {
-    let mut all: HashMap<u128, Vec<(u64, u64)>> = HashMap::new();
-    for piece in pieces {
-        let parts = all.entry(piece.digest).or_default();
-        if !parts.contains(&(piece.begin, piece.end)) {
-            parts.push((piece.begin, piece.end));
+        let mut tests: HashMap<u128, Vec<usize>> = HashMap::new();
+        for (place, piece) in self.tested.iter().enumerate() {
+            tests.entry(piece.digest).or_default().push(place);
         }
+        // For each piece of the test, whether a piece of these overlaps with it.
+        let among = |seen: &mut dyn Iterator<Item = &Piece>| {
+            let mut found = vec![false; self.tested.len()];
+            for piece in seen {
+                for place in tests.get(&piece.digest).into_iter().flatten() {
+                    found[*place] |= piece.overlaps(&self.tested[*place]);
+                }
+            }
+            found
+        };
+        let before = among(&mut earlier.iter().flat_map(|used| &used.seen));
+        let own = among(&mut self.seen.iter());
+        before.iter().zip(own).filter(|(before, own)| **before && !own).count()
     }
-    all
 }
 
 #[cfg(test)]
@@ -94,17 +94,17 @@ mod tests {
             UsedExamples::new(whole(seen), whole(tested))
         };
         let run = used(&[1, 2, 3], &[3, 4, 5, 5]);
-        assert_eq!(run.tested_after([&run]), 0);
-        assert_eq!(run.tested_after([&used(&[3, 4], &[1])]), 1);
-        assert_eq!(run.tested_after([&used(&[5], &[]), &used(&[4], &[])]), 3);
-        assert_eq!(run.tested_after([]), 0);
+        assert_eq!(run.tested_after(&[&run.clone()]), 0);
+        assert_eq!(run.tested_after(&[&used(&[3, 4], &[1])]), 1);
+        assert_eq!(run.tested_after(&[&used(&[5], &[]), &used(&[4], &[])]), 3);
+        assert_eq!(run.tested_after(&[]), 0);
     }
 
     #[test]
     fn parts_of_a_document_count_where_they_overlap() {
         let test = UsedExamples::new(pieces(&[(1, 0, 80)]), pieces(&[(1, 90, 100), (2, 0, 5)]));
         let after = |seen: &[(u128, u64, u64)]| {
-            test.tested_after([&UsedExamples::new(pieces(seen), Vec::new())])
+            test.tested_after(&[&UsedExamples::new(pieces(seen), Vec::new())])
         };
         assert_eq!(after(&[(1, 0, 90)]), 0);
         assert_eq!(after(&[(1, 0, 91)]), 1);

@@ -142,13 +142,18 @@ impl Summary {
                     .into(),
             );
         }
-        let parts = self.arms.iter().filter(|arm| !arm.runs.is_empty()).map(|arm| {
+        let trained = self
+            .arms
+            .iter()
+            .filter(|arm| arm.variant.spec.training.trains() && !arm.runs.is_empty());
+        let parts = trained.map(|arm| {
             let files = arm.variant.spec.data.files();
-            (files.train.to_string(), files.validation.cloned(), files.test.cloned())
+            let examples = arm.runs.first().map(|run| run.provenance.train_examples);
+            (files.train.to_string(), files.validation.cloned(), files.test.cloned(), examples)
         });
         (distinct(parts).len() > 1).then(|| {
-            "Not all arms were trained on the same examples: they take validation or test from other \
-             splits or parts."
+            "Not all arms were trained on the same examples: their splits, or what was left out of \
+             them, differ."
                 .into()
         })
     }

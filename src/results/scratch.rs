@@ -23,7 +23,7 @@ impl Scratch {
     /// Makes a folder in that of an experiment: on the same file system, so that weights can be linked, and
     /// where there is room for runs.
     pub fn new(experiment: &ExperimentFolder) -> Result<Scratch> {
-        remove_abandoned(experiment.path())?;
+        remove_abandoned(experiment.path());
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(experiment.path());
         let folder = folder.map_err(|e| Error::io("making a folder in", experiment.path(), e))?;
         let lock = RunLock::new(folder.path())?.ok_or_else(|| {
@@ -38,21 +38,21 @@ impl Scratch {
     }
 }
 
-/// Removes the folders of processes that have died. One without a lock may be in the making.
-fn remove_abandoned(experiment: &Path) -> Result<()> {
-    let entries = fs::read_dir(experiment).map_err(|e| Error::io("reading", experiment, e))?;
-    for entry in entries.flatten() {
+/// Removes the folders of processes that have died. One without a lock may be in the making. What cannot be
+/// removed, such as another user's, is in nobody's way.
+fn remove_abandoned(experiment: &Path) {
+    for entry in fs::read_dir(experiment).into_iter().flatten().flatten() {
         let is_scratch = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let path = entry.path();
         if is_scratch && path.join(LOCK).exists()
             // Whoever can lock it knows that its process is dead.
-            && let Some(lock) = RunLock::new(&path)?
+            && let Ok(Some(lock)) = RunLock::new(&path)
         {
+            // It holds a file open, which a network's file system may not let go.
             drop(lock);
-            remove_all(&path)?;
+            let _ = remove_all(&path);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

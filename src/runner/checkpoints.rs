@@ -53,7 +53,7 @@ pub fn read<'a>(
         return Err(Fault::new("start.alpha is only for files that do not store alpha")
             .source(name)
             .found(format!("start.alpha: {alpha}"))
-            .expected(format!("no start.alpha for a file in {}", loaded.format))
+            .expected(format!("no start.alpha for a file of this format: {}", loaded.format))
             .into());
     }
     check_model(&loaded.checkpoint, spec).map_err(|e| e.map_fault(|fault| fault.under(name)))?;

@@ -136,8 +136,9 @@ fn primary_contrast(
     })
 }
 
-/// Looks for test examples on which the variants that a variant starts from, one after another, train or
-/// select. Errors if there are any, unless the spec keeps duplicates: then the sentence says how many.
+/// Looks for test examples that a variant's earlier ones, from which it starts one after another, have seen in
+/// training or validation. Errors if there are any, unless the spec keeps duplicates: then the sentence says
+/// how many. It names no arms, since a run may be taken over into an experiment that calls them otherwise.
 fn seen_by_earlier_runs(
     variant: &Variant,
     planned: &BTreeMap<usize, PlannedVariant>,
@@ -148,33 +149,36 @@ fn seen_by_earlier_runs(
     while let Some(before) =
         start.and_then(|label| planned.values().find(|v| v.variant.label == *label))
     {
-        earlier.push(&before.variant);
+        // `training: none` sees nothing.
+        if before.variant.spec.training.trains() {
+            earlier.push(&before.variant);
+        }
         start = before.variant.start.as_ref();
     }
     let used = data[&variant.spec].used();
-    let seen = used.tested_after(earlier.iter().map(|before| data[&before.spec].used()));
+    let used_by = |before: &&Variant| data[&before.spec].used();
+    let seen = used.tested_after(&earlier.iter().map(used_by).collect::<Vec<_>>());
     if seen == 0 {
         return Ok(None);
     }
-    let names: Vec<String> = earlier.iter().map(|v| format!("`{}`", v.label)).collect();
-    let names = names.join(", ");
+    let tests = used.tests();
     if variant.spec.data.files().duplicates == Duplicates::Keep {
         return Ok(Some(format!(
-            "Of the {} test examples of `{}`, {seen} are in the training or validation of what it starts \
-             from, {names} (`duplicates: keep`).",
-            used.tests(),
-            variant.label
+            "Some runs start from others that saw {seen} of these runs' {tests} test examples in training \
+             or validation (`duplicates: keep`)."
         )));
     }
-    Err(Fault::new("the run would be tested on what it starts from having seen")
+    let has_seen = |before: &&&Variant| used.tested_after(&[used_by(before)]) > 0;
+    let names = earlier.iter().filter(has_seen).map(|v| format!("`{}`", v.label));
+    let names = names.collect::<Vec<_>>().join(" and ");
+    Err(Fault::new("the test has examples that were seen before the start")
         .within("start")
         .within(format!("arm {}", variant.arm))
         .found(format!(
-            "{seen} of {} test examples that {names} saw in training or validation",
-            used.tests()
+            "{seen} of {tests} examples, whole or in part, in the training or validation of {names}"
         ))
-        .expected("a test split that no run before has seen")
-        .help("give both arms the same parts of the data; `data.duplicates: keep` counts such examples")
+        .expected("a test that no arm before it was trained or validated on")
+        .help("give all arms of the chain the same parts of the data; `data.duplicates: keep` only counts such examples")
         .into())
 }
 

@@ -207,33 +207,35 @@ fn starts_that_change_nothing_are_refused_by_the_plan() {
     }
 }
 
-/// The arms of a chain, the last of which tests on what the first has seen; the refusal, and the note where
-/// duplicates are kept.
-fn tested_on_what_was_seen(spec: Spec) -> [String; 2] {
-    let plan = |spec: &Spec| {
-        let dir = tempfile::tempdir().unwrap();
-        Plan::new(spec.experiment(), &ExperimentFolder::new(dir.path()), &Hub::default())
-    };
-    let refused = plan(&spec).err().expect("refused").to_string();
-    let kept = plan(&spec.set("data.duplicates=keep")).unwrap();
-    let noted: Vec<&String> = kept.variants.iter().flat_map(|v| &v.data_notes).collect();
-    assert_eq!(noted.len(), 1, "{noted:?}");
-    [refused, noted[0].clone()]
+/// The plan's notes on data, or its refusal.
+fn data_notes(spec: &Spec) -> Result<Vec<String>, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Plan::new(spec.experiment(), &ExperimentFolder::new(dir.path()), &Hub::default());
+    let plan = plan.map_err(|error| error.to_string())?;
+    Ok(plan.variants.into_iter().flat_map(|v| v.data_notes).collect())
+}
+
+/// Asserts that a plan is refused with these parts, and that one which keeps duplicates has one note.
+fn assert_seen_before(spec: &Spec, parts: &[&str]) {
+    let refused = data_notes(&spec.clone().set("data.duplicates=refuse")).unwrap_err();
+    for part in parts {
+        assert!(refused.contains(part), "no {part:?} in: {refused}");
+    }
+    let noted = data_notes(&spec.clone().set("data.duplicates=keep")).unwrap();
+    let [note] = &noted[..] else { panic!("{noted:?}") };
+    assert!(note.contains("Some runs start from others that saw"), "{note}");
 }
 
 /// The data of a run that another starts from may be divided otherwise.
 #[test]
-fn no_run_is_tested_on_what_earlier_runs_have_seen() {
+fn no_run_is_tested_on_what_earlier_arms_have_seen() {
     // The last arm starts from one that starts from the first.
     let arms = "
         baseline: {method: dense, data: {train: test, test: train}}
         between: {start: {arm: baseline}, data: {train: validation, test: train, validation: null}}
         last: {start: {arm: between}}";
-    let [refused, noted] = tested_on_what_was_seen(Spec::tiny().arms(arms));
-    for part in ["arm last: start: ", "1000 of 1000 test examples", "`between`, `baseline`"] {
-        assert!(refused.contains(part), "{refused}");
-    }
-    assert!(noted.contains("Of the 1000 test examples of `last`, 1000 are in"), "{noted}");
+    let parts = ["arm last: start: ", "1000 of 1000 examples", "validation of `baseline`\n"];
+    assert_seen_before(&Spec::tiny().arms(arms), &parts);
 
     // Other parts of the same examples. Equal parts are no matter.
     let arms = "
@@ -241,16 +243,81 @@ fn no_run_is_tested_on_what_earlier_runs_have_seen() {
         same: {start: {arm: baseline}, data: {test: {fraction: 0.25, seed: 7}}}
         tuned: {start: {arm: baseline}}";
     let parts = Spec::tiny().set("data.validation=null").set("data.test={fraction: 0.25}");
-    let [refused, _] = tested_on_what_was_seen(parts.arms(arms));
-    assert!(refused.contains("arm tuned: start: "), "{refused}");
+    assert_seen_before(&parts.arms(arms), &["arm tuned: start: "]);
 
     // A part of a text that overlaps.
     let arms = "
         baseline: {data: {test: {fraction: 0.05}}}
         tuned: {start: {arm: baseline}}";
     let text = Spec::language().set("data.validation=null").set("data.test={fraction: 0.1}");
-    let [refused, _] = tested_on_what_was_seen(text.arms(arms));
-    assert!(refused.contains("1 of 1 test examples that `baseline`"), "{refused}");
+    assert_seen_before(&text.arms(arms), &["1 of 1 examples, whole or in part"]);
+}
+
+#[test]
+fn texts_and_sentence_pairs_are_known_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: String| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let words = ["one", "two", "six", "ten", "red", "big", "old", "new"];
+    let sentence =
+        |n: usize| format!("{} {} {}", words[n % 8], words[n / 8 % 8], words[n / 64 % 8]);
+    for (split, first) in [("train", 0), ("validation", 100), ("test", 200)] {
+        let rows = first..first + 20;
+        let row = |n: usize| format!("{},{}\n", sentence(n), n % 2);
+        // An empty text in each split is no duplicate.
+        let texts = rows.clone().map(row).collect::<String>() + "\"\",0\n";
+        write(&format!("texts/{split}.csv"), "text,label\n".to_string() + &texts);
+        let pair = |n: usize| json!({"de": sentence(n), "en": sentence(n)}).to_string() + "\n";
+        write(&format!("pairs/{split}.jsonl"), rows.map(pair).collect());
+    }
+    // Trained on the same, so that tokenizers are the same.
+    let swapped = "
+        baseline: {method: dense, data: {validation: test, test: validation}}
+        tuned: {start: {arm: baseline}}";
+    let at = |spec: Spec, name: &str| {
+        spec.set(&format!("data.path={}", dir.path().join(name).display())).arms(swapped)
+    };
+    let texts = at(Spec::tiny_texts(), "texts");
+    assert_seen_before(&texts, &["21 of 21 examples"]);
+    let pairs = at(Spec::tiny_translation(), "pairs");
+    assert_seen_before(&pairs, &["20 of 20 examples"]);
+    for (spec, name) in [(Spec::tiny_texts(), "texts"), (Spec::tiny_translation(), "pairs")] {
+        let same = "
+            baseline: {method: dense}
+            tuned: {start: {arm: baseline}}";
+        assert_eq!(data_notes(&at(spec, name).arms(same)), Ok(Vec::new()));
+    }
+}
+
+/// Short documents are known by their place in a file: blank lines of two corpora are not the same.
+#[test]
+fn short_documents_of_other_corpora_are_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = |name: &str, word: &str| {
+        let folder = dir.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let line = |n: usize| match n % 3 {
+            0 => "\"\"\n".to_string(),
+            _ => format!("a {word} {n} b c d e f g h i j k l m n o p q r s t u v w x y z\n"),
+        };
+        let rows: String = (0..60).map(line).collect();
+        fs::write(folder.join("train.csv"), format!("text\n{rows}")).unwrap();
+        folder.display().to_string()
+    };
+    let (first, second) = (corpus("first", "abc"), corpus("second", "xyz"));
+    let spec = Spec::tiny_language()
+        .set("data.tokenizer=bytes")
+        .set("model.vocabulary=256")
+        .set(&format!("data.path={second}"));
+    let after = |data: &str| {
+        spec.clone()
+            .arms(&format!("{{baseline: {{data: {data}}}, tuned: {{start: {{arm: baseline}}}}}}"))
+    };
+    assert_eq!(data_notes(&after(&format!("{{path: {first}}}"))), Ok(Vec::new()));
+    assert_seen_before(&after("{test: {fraction: 0.05}}"), &["examples, whole or in part"]);
 }
 
 /// With dropout, whose masks need no stored generator.

@@ -25,18 +25,27 @@ pub struct Document {
     digest: u128,
     /// The character of the document that the text begins with, from 0.
     begin: u64,
+    /// Characters of the whole document, without the separator behind it.
+    length: u64,
 }
 
 impl Document {
     /// A text that is of no dataset, such as a prompt.
     pub fn alone(text: &str, place: &str) -> Document {
-        Document { text: text.into(), place: place.into(), line: 1, digest: 0, begin: 0 }
+        Document {
+            text: text.into(),
+            place: place.into(),
+            line: 1,
+            digest: 0,
+            begin: 0,
+            length: u64::MAX,
+        }
     }
 
     /// What it is of its document, without the separator behind that.
     pub fn piece(&self) -> Piece {
         let end = self.begin + self.text.chars().count() as u64;
-        Piece { digest: self.digest, begin: self.begin, end }
+        Piece { digest: self.digest, begin: self.begin, end: end.min(self.length) }
     }
 }
 
@@ -55,6 +64,7 @@ impl ReadSplit for ReadDocuments<'_> {
     fn read(&mut self, split: &mut OpenSplit) -> Result<Read<Vec<Document>>> {
         let column = &self.data.text_column;
         let wanted = [Wanted::texts(column, "data.text_column")];
+        let files = split.digest_of_files().finalize();
         let (mut documents, mut tables, mut digests) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(table) = split.files.next_table(Select::Wanted(&wanted))? {
             for (row, text) in column_texts(&table, column)?.into_iter().enumerate() {
@@ -63,17 +73,12 @@ impl ReadSplit for ReadDocuments<'_> {
                 let mut hash = Sha256::new().chain_update(&text);
                 if text.len() < LONG {
                     let row = digests.len().to_le_bytes();
-                    hash = hash.chain_update([split.role as u8]).chain_update(row);
+                    hash = hash.chain_update(files).chain_update(row);
                 }
                 let digest = content_digest(hash);
                 digests.push(digest);
-                documents.push(Document {
-                    text,
-                    place: table.place(row),
-                    line: 1,
-                    digest,
-                    begin: 0,
-                });
+                let (place, length) = (table.place(row), text.chars().count() as u64);
+                documents.push(Document { text, place, line: 1, digest, begin: 0, length });
             }
             tables.push(table.rows);
         }
@@ -149,8 +154,8 @@ fn split_at(documents: Vec<Document>, characters: usize) -> (Vec<Document>, Vec<
             let at = document.text.char_indices().nth(left).map_or(0, |(at, _)| at);
             let text = document.text.split_off(at);
             let line = document.line + document.text.matches('\n').count();
-            let (place, digest) = (document.place.clone(), document.digest);
-            after.push(Document { text, place, line, digest, begin: document.begin + left as u64 });
+            let begin = document.begin + left as u64;
+            after.push(Document { text, line, begin, place: document.place.clone(), ..document });
         }
         left -= length.min(left);
         before.push(document);

@@ -286,6 +286,7 @@ impl ReadSplit for ReadTexts<'_> {
         let (labels, classes) = labels.finish()?;
         let all = || first.iter().chain(second.iter().flatten());
         let empty = all().filter(|text| text.trim().is_empty()).count() - missing_texts;
+        let files = split.digest_of_files().finalize();
         let digest = |row: usize| {
             let mut hash = Sha256::new().chain_update(&first[row]);
             if let Some(second) = &second {
@@ -294,7 +295,7 @@ impl ReadSplit for ReadTexts<'_> {
             // Empty texts are kept but must not count as duplicates, so each gets its own digest.
             let parts = std::iter::once(&first[row]).chain(second.iter().map(|all| &all[row]));
             if parts.into_iter().all(|text| text.trim().is_empty()) {
-                hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
+                hash = hash.chain_update(files).chain_update(row.to_le_bytes());
             }
             content_digest(hash)
         };

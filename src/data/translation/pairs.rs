@@ -45,13 +45,14 @@ impl ReadSplit for ReadPairs<'_> {
             }
             tables.push(table.rows);
         }
+        let files = split.digest_of_files().finalize();
         let digest = |row: usize| {
             let (source, target) = (&pairs.source[row], &pairs.target[row]);
             let mut hash = Sha256::new().chain_update(source).chain_update([0]);
             hash = hash.chain_update(target);
             // Empty pairs must not count as duplicates.
             if source.is_empty() && target.is_empty() {
-                hash = hash.chain_update([split.role as u8]).chain_update(row.to_le_bytes());
+                hash = hash.chain_update(files).chain_update(row.to_le_bytes());
             }
             content_digest(hash)
         };

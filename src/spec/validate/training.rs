@@ -167,7 +167,7 @@ fn average(t: &TrainingSpec, check: &Check) -> Result<(), SpecError> {
     let Some(last) = t.average_last else { return Ok(()) };
     let expected = match t.epochs {
         1 => "none: there is one epoch".to_string(),
-        epochs => format!("a whole number from 2 to {epochs}"),
+        epochs => format!("a whole number from 2 to {epochs}, or null: the last epoch alone"),
     };
     check.that("training.average_last", (2..=t.epochs).contains(&last), &expected)?;
     let expected = "none: only `training.select: last` averages epochs";
