@@ -174,4 +174,5 @@ def main():
         print(f"{arm}: {100 * statistics.mean(tests):.2f} ± {100 * spread:.2f} %", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
