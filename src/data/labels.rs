@@ -53,7 +53,10 @@ impl Labels {
 
     fn add_values(&mut self, table: &Table, column: &Column) -> Result<()> {
         let mixed = || wrong_type(table, column, "the type of the files before");
-        let is_named = column.named || matches!(column.values, Values::Text(_));
+        // A column without values has no type of its own.
+        let has_text = |texts: &Vec<Option<String>>| texts.iter().any(Option::is_some);
+        let is_named =
+            column.named || matches!(&column.values, Values::Text(texts) if has_text(texts));
         match &column.values {
             // The splits before have numbers, and nothing says which names they have.
             Values::Integers(_) | Values::Text(_) if self.are_numbers && is_named => {
