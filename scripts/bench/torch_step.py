@@ -12,7 +12,8 @@ tokens:
     forward_seconds                       | backward_seconds | optimizer_seconds
 
 AdamW is the fastest of PyTorch's three on this model's parameters, clipping the faster of its two;
-both are tried at the start, in this process, so that the resident memory may hold some of what the trial took. Losses are not read, no data is loaded.
+both are tried at the start, in this process, so that the resident memory may hold some of what the
+trial took. Losses are not read, no data is loaded.
 
 DEVICE is `cpu` or `cuda`, BATCH another batch than the spec's. On a GPU a step ends when the GPU is
 done (torch.cuda.synchronize); its parts are timed by CUDA events, which hold nothing up. So that the

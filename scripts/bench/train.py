@@ -32,7 +32,7 @@ from torch_step import build, groups, refuse_other, resolved
 
 # What this script ignores, and what it must be.
 OF_DATA = {
-    "resize": None, "crop": "none", "random_resized_crop": None, "duplicates": "refuse", "path": None, "embedded": None,
+    "resize": None, "crop": "none", "duplicates": "refuse", "path": None, "embedded": None,
 }  # fmt: skip
 OF_AUGMENT = {
     "random_resized_crop": None, "auto_augment": None, "rand_augment": None, "erasing": None, "mix": None,

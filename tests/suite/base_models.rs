@@ -385,7 +385,7 @@ fn a_tokenizer_fits_its_models_embedding() {
     assert!(read_base(folder(&vit(), Some("{")).path()).is_ok());
 }
 
-/// Weights that no format here has are told by the description beside them.
+/// The error about weights of an unknown format says which model the config.json beside them is of.
 #[test]
 fn another_models_weights_are_named_by_its_description() {
     let refused = |config: &Value| {
